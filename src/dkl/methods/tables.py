@@ -1,0 +1,389 @@
+"""The table kernel: Arrow record batches in, a small mergeable state of integer counts out.
+
+A *plan* says which cells a column has; counting a batch by a plan gives a *state*; states of one plan add up. Addition
+is associative and commutative and gives the same integers as counting everything at once, so batches may come in any
+split and any order, from any engine that hands out Arrow, on any number of threads.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Family = Literal["integer", "real", "temporal", "time", "duration", "text", "boolean", "null"]
+"""What a column's values are, whatever their width or encoding. Integers and reals are compared as numbers."""
+
+Domain = Literal["int64", "uint64", "float64"]
+"""The number type in which a numeric column's values meet its edges."""
+
+Number = int | float
+
+CAPACITY = 100_000
+"""Distinct values of a column that are counted one by one before the rest is counted together."""
+
+
+class UnmeasurableTypeError(TypeError):
+    """A column's type has no cells to count, such as a list or a struct."""
+
+
+def family(arrow_type: pa.DataType) -> Family:
+    """Say what a column of an Arrow type holds.
+
+    Raises
+    ------
+    UnmeasurableTypeError
+        For nested and binary types.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> family(pa.dictionary(pa.int8(), pa.string())), family(pa.uint16()), family(pa.date32())
+    ('text', 'integer', 'temporal')
+    """
+    kinds = pa.types
+    if kinds.is_dictionary(arrow_type):
+        return family(arrow_type.value_type)
+    found: list[tuple[bool, Family]] = [
+        (kinds.is_null(arrow_type), "null"),
+        (kinds.is_boolean(arrow_type), "boolean"),
+        (kinds.is_integer(arrow_type), "integer"),
+        (kinds.is_floating(arrow_type) or kinds.is_decimal(arrow_type), "real"),
+        (kinds.is_date(arrow_type) or kinds.is_timestamp(arrow_type), "temporal"),
+        (kinds.is_time(arrow_type), "time"),
+        (kinds.is_duration(arrow_type), "duration"),
+        (kinds.is_string(arrow_type) or kinds.is_large_string(arrow_type) or _is_string_view(arrow_type), "text"),
+    ]
+    for holds, name in found:
+        if holds:
+            return name
+    raise UnmeasurableTypeError(
+        f"values of type {arrow_type} have no cells to count: flatten or cast them to numbers, text or dates"
+    )
+
+
+def domain(arrow_type: pa.DataType) -> Domain:
+    """Return the number type in which a column's values are compared; integers keep all their digits.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> domain(pa.int8()), domain(pa.uint64()), domain(pa.float32()), domain(pa.timestamp("s"))
+    ('int64', 'uint64', 'float64', 'int64')
+    """
+    if pa.types.is_dictionary(arrow_type):
+        arrow_type = arrow_type.value_type
+    if arrow_type == pa.uint64():
+        return "uint64"
+    return "float64" if family(arrow_type) == "real" else "int64"
+
+
+def numbers(array: pa.Array) -> npt.NDArray[Any]:
+    """Return a column's values, nulls left out, in the type of its `domain`.
+
+    Dates and times become whole microseconds (since 1970, or since midnight), decimals double precision.
+    """
+    array = array.drop_null() if array.null_count else array
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    kind = family(array.type)
+    if kind == "null":
+        return np.empty(0)
+    # Finer than a microsecond is cut off, which moves no row by more than that.
+    microseconds = {"temporal": pa.timestamp("us"), "time": pa.time64("us"), "duration": pa.duration("us")}
+    if kind in microseconds:
+        array = array.cast(microseconds[kind], safe=False).cast(pa.int64())
+    elif pa.types.is_decimal(array.type):
+        array = array.cast(pa.float64())
+    return np.asarray(array.to_numpy(zero_copy_only=False), dtype=domain(array.type))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NumericCounts:
+    """Counts of a numeric column.
+
+    Parameters
+    ----------
+    cells
+        int64, one entry a cell of the plan.
+    null, nan, positive_infinity, negative_infinity
+        Rows that no finite cell holds.
+    minimum, maximum
+        Range of the finite values; None where there are none.
+    """
+
+    cells: npt.NDArray[np.int64]
+    null: int = 0
+    nan: int = 0
+    positive_infinity: int = 0
+    negative_infinity: int = 0
+    minimum: Number | None = None
+    maximum: Number | None = None
+
+    @property
+    def rows(self) -> int:
+        """Rows counted, missing values included."""
+        return int(self.cells.sum()) + self.null + self.nan + self.positive_infinity + self.negative_infinity
+
+    def __add__(self, other: NumericCounts) -> NumericCounts:
+        lows = [low for low in (self.minimum, other.minimum) if low is not None]
+        highs = [high for high in (self.maximum, other.maximum) if high is not None]
+        return NumericCounts(
+            self.cells + other.cells,
+            self.null + other.null,
+            self.nan + other.nan,
+            self.positive_infinity + other.positive_infinity,
+            self.negative_infinity + other.negative_infinity,
+            min(lows) if lows else None,
+            max(highs) if highs else None,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, NumericCounts):
+            return NotImplemented
+        same = all(
+            getattr(self, name) == getattr(other, name)
+            for name in ("null", "nan", "positive_infinity", "negative_infinity", "minimum", "maximum")
+        )
+        return same and np.array_equal(self.cells, other.cells)
+
+    __hash__ = None  # type: ignore[assignment]  # equal states hold equal arrays, which have no hash
+
+
+@dataclass(frozen=True, eq=False)
+class NumericPlan:
+    """Cells of a numeric column, cut out of the line by ``n`` rising cuts into ``n + 1`` cells.
+
+    A cut lies *at* a value (the cell to its left holds the value) or just *below* it (the cell to its right does); a
+    value with both cuts has a cell of its own. The cuts marked coarse bound the cells that divergences are computed
+    on; the others subdivide those for the Wasserstein distance.
+
+    Parameters
+    ----------
+    domain
+        The number type of the cuts.
+    values
+        Where the cuts lie, rising.
+    below
+        Whether each cut lies just below its value; of two cuts on one value this one comes first.
+    coarse
+        Whether each cut bounds a coarse cell.
+    family
+        What the numbers stand for: numbers, dates, times or durations.
+    """
+
+    domain: Domain
+    values: tuple[Number, ...]
+    below: tuple[bool, ...]
+    coarse: tuple[bool, ...]
+    family: Family = "real"
+
+    @cached_property
+    def _last_left(self) -> dict[str, npt.NDArray[Any]]:
+        """For each domain the largest number left of each cut, so that one `searchsorted` finds the cells."""
+        whole = np.asarray(self.values, dtype=self.domain)
+        below = np.asarray(self.below, dtype=bool)
+        reals = whole.astype(np.float64)
+        # NaN sorts last: [-inf | finite cells | +inf | NaN] come out of the one search.
+        inner = np.where(below, np.nextafter(reals, -np.inf), reals)
+        last_left = {"float64": np.concatenate([[-np.inf], inner, [np.finfo(np.float64).max, np.inf]])}
+        if self.domain != "float64":
+            lowest = np.iinfo(self.domain).min
+            last_left[self.domain] = np.where(below, np.maximum(whole, lowest + 1) - whole.dtype.type(1), whole)
+        return last_left
+
+    def zero(self) -> NumericCounts:
+        """Return the state of no rows."""
+        return NumericCounts(np.zeros(len(self.values) + 1, dtype=np.int64))
+
+    def count(self, array: pa.Array) -> NumericCounts:
+        """Count one Arrow array of any numeric or temporal type."""
+        values = numbers(array)
+        if self.domain == "float64" or values.dtype == np.float64:
+            return self._count_reals(values.astype(np.float64, copy=False), array.null_count)
+        return self._count_integers(values, array.null_count)
+
+    def _count_reals(self, values: npt.NDArray[np.float64], null: int) -> NumericCounts:
+        cells = len(self.values) + 1
+        places = np.searchsorted(self._last_left["float64"], values)
+        counts = np.bincount(places, minlength=cells + 3)
+        infinite_or_nan = int(counts[0] + counts[cells + 1] + counts[cells + 2])
+        finite = values[np.isfinite(values)] if infinite_or_nan else values
+        return NumericCounts(
+            counts[1 : cells + 1].astype(np.int64),
+            null=null,
+            nan=int(counts[cells + 2]),
+            positive_infinity=int(counts[cells + 1]),
+            negative_infinity=int(counts[0]),
+            minimum=float(finite.min()) if finite.size else None,
+            maximum=float(finite.max()) if finite.size else None,
+        )
+
+    def _count_integers(self, values: npt.NDArray[Any], null: int) -> NumericCounts:
+        limits = np.iinfo(self.domain)
+        lowest = int(values.min()) if values.size else None
+        highest = int(values.max()) if values.size else None
+        if values.dtype != self.domain:  # int64 against uint64: beyond the other's range is in an outermost cell
+            if values.dtype == np.uint64:
+                values = np.minimum(values, np.uint64(limits.max))
+            else:
+                values = np.maximum(values, 0)
+            values = values.astype(self.domain)
+        places = np.searchsorted(self._last_left[self.domain], values)
+        counts = np.bincount(places, minlength=len(self.values) + 1).astype(np.int64)
+        return NumericCounts(counts, null=null, minimum=lowest, maximum=highest)
+
+
+@dataclass(frozen=True, slots=True)
+class ValueCounts:
+    """Counts of a categorical column's values.
+
+    Parameters
+    ----------
+    counts
+        Rows of each value.
+    null
+        Rows without a value.
+    overflow
+        Rows of the values that found no space; see `CategoricalPlan`.
+    """
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    null: int = 0
+    overflow: int = 0
+    plan: CategoricalPlan = field(default_factory=lambda: CategoricalPlan())
+
+    @property
+    def rows(self) -> int:
+        """Rows counted, missing values included."""
+        return sum(self.counts.values()) + self.null + self.overflow
+
+    def __add__(self, other: ValueCounts) -> ValueCounts:
+        few, many = sorted((self.counts, other.counts), key=len)
+        counts = dict(many)
+        for value, count in few.items():
+            counts[value] = counts.get(value, 0) + count
+        return self.plan.keep(counts, self.null + other.null, self.overflow + other.overflow)
+
+
+@dataclass(frozen=True, slots=True)
+class CategoricalPlan:
+    """Cells of a categorical column: every value has its own, in bounded memory.
+
+    Up to `capacity` distinct values are counted besides the pinned ones. Beyond that, those with the smallest
+    checksums stay and the rows of the others are counted together. Which values stay thus depends on the set of values
+    alone, not on the order in which they come: what stays in the whole stays in each part, so its count is exact.
+
+    Parameters
+    ----------
+    pinned
+        Values that always keep their count: the frequent ones, if their column has more than `capacity` values.
+    capacity
+        Distinct values counted besides the pinned ones.
+    """
+
+    pinned: frozenset[str] = frozenset()
+    capacity: int = CAPACITY
+
+    def zero(self) -> ValueCounts:
+        """Return the state of no rows."""
+        return ValueCounts(plan=self)
+
+    def count(self, array: pa.Array) -> ValueCounts:
+        """Count one Arrow array of text or booleans, dictionary-encoded or not."""
+        if pa.types.is_null(array.type):
+            return ValueCounts(null=len(array), plan=self)
+        null = array.null_count
+        found = pc.value_counts(array.drop_null() if null else array)
+        values = found.field("values")
+        if pa.types.is_dictionary(values.type):
+            values = values.dictionary_decode()
+        counts: dict[str, int] = {}
+        # A dictionary may list one value twice, or null.
+        for value, count in zip(values.cast(pa.string()).to_pylist(), found.field("counts").to_pylist(), strict=True):
+            if value is None:
+                null += count
+            else:
+                counts[value] = counts.get(value, 0) + count
+        return self.keep(counts, null, 0)
+
+    def keep(self, counts: dict[str, int], null: int, overflow: int) -> ValueCounts:
+        """Return the state of these counts within the plan's capacity."""
+        if len(counts) > self.capacity:
+            free = sorted((value for value in counts if value not in self.pinned), key=_checksum)
+            for value in free[self.capacity :]:
+                overflow += counts.pop(value)
+        return ValueCounts(counts, null, overflow, self)
+
+
+def _checksum(value: str) -> tuple[int, str]:
+    """Order values by a checksum that is the same in every process, unlike `hash`."""
+    return zlib.crc32(value.encode()), value
+
+
+def _is_string_view(arrow_type: pa.DataType) -> bool:
+    """Say whether this is Arrow's view type for text, which old versions of pyarrow lack."""
+    is_string_view = getattr(pa.types, "is_string_view", None)
+    return bool(is_string_view is not None and is_string_view(arrow_type))
+
+
+ColumnPlan = NumericPlan | CategoricalPlan
+ColumnCounts = NumericCounts | ValueCounts
+
+
+@dataclass(frozen=True, slots=True)
+class TableCounts:
+    """Counts of a whole table: its rows and one state a column.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> plans = {"sky": CategoricalPlan()}
+    >>> batch = pa.RecordBatch.from_pydict({"sky": ["blue", "grey", "blue", None]})
+    >>> twice = count(batch, plans) + count(batch, plans)
+    >>> twice.rows, twice.columns["sky"].counts, twice.columns["sky"].null
+    (8, {'blue': 4, 'grey': 2}, 2)
+    """
+
+    rows: int
+    columns: Mapping[str, ColumnCounts]
+
+    def __add__(self, other: TableCounts) -> TableCounts:
+        columns: dict[str, Any] = {
+            name: state + other.columns[name]  # type: ignore[operator]  # one plan gives one class of states
+            for name, state in self.columns.items()
+        }
+        return TableCounts(self.rows + other.rows, columns)
+
+
+def zero(plans: Mapping[str, ColumnPlan]) -> TableCounts:
+    """Return the state of a table without rows."""
+    return TableCounts(0, {name: plan.zero() for name, plan in plans.items()})
+
+
+def count(batch: pa.RecordBatch, plans: Mapping[str, ColumnPlan]) -> TableCounts:
+    """Count one record batch by its columns' plans.
+
+    Parameters
+    ----------
+    batch
+        A record batch (or table) that holds every planned column; other columns are left alone.
+    plans
+        Each column's plan by its name.
+    """
+    return TableCounts(batch.num_rows, {name: _count_column(batch, name, plan) for name, plan in plans.items()})
+
+
+def _count_column(batch: Any, name: str, plan: ColumnPlan) -> ColumnCounts:
+    column = batch.column(name)
+    total: Any = plan.zero()
+    for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+        total = total + plan.count(chunk)
+    return total  # type: ignore[no-any-return]  # a sum of one plan's states is such a state
