@@ -1,0 +1,84 @@
+"""dkl: how far is Q from P, why, and what to do about it.
+
+A divergence is defined once, and measured on any representation of a pair (P, Q).
+
+>>> import dkl
+>>> float(dkl.kl([0.9, 0.1], [0.5, 0.5]))
+0.3680642071684971
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from dkl._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from dkl.comparison import compare as compare
+    from dkl.divergences import (
+        JS as JS,
+        Alpha as Alpha,
+        Divergence as Divergence,
+        FDivergence as FDivergence,
+        Renyi as Renyi,
+        SkewKL as SkewKL,
+        Tsallis as Tsallis,
+        bhattacharyya as bhattacharyya,
+        chi2 as chi2,
+        hellinger as hellinger,
+        jeffreys as jeffreys,
+        js as js,
+        kl as kl,
+        neyman_chi2 as neyman_chi2,
+        reverse_kl as reverse_kl,
+        squared_hellinger as squared_hellinger,
+        triangular as triangular,
+        tv as tv,
+    )
+    from dkl.entropies import cross_entropy as cross_entropy, entropy as entropy
+    from dkl.estimate import Estimate as Estimate
+    from dkl.inequalities import bounds as bounds
+    from dkl.methods import measure as measure
+    from dkl.representations import (
+        Counts as Counts,
+        LogProbs as LogProbs,
+        Logits as Logits,
+        Probs as Probs,
+        Samples as Samples,
+    )
+    from dkl.smoothing import smooth as smooth
+    from dkl.transport import wasserstein as wasserstein
+
+# Where each public name lives; nothing is imported before it is used.
+_HOMES = {
+    "divergences": "kl reverse_kl jeffreys js tv hellinger squared_hellinger bhattacharyya chi2 neyman_chi2 triangular "
+    "JS SkewKL Renyi Tsallis Alpha FDivergence Divergence",
+    "representations": "Probs LogProbs Logits Counts Samples",
+    "entropies": "entropy cross_entropy",
+    "estimate": "Estimate",
+    "methods": "measure",
+    "smoothing": "smooth",
+    "transport": "wasserstein",
+    "inequalities": "bounds",
+    "comparison": "compare",
+    "plots": "",
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+__all__ = ["__version__", *_HOME_OF, "plots"]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        value = getattr(import_module(f"dkl.{_HOME_OF[name]}"), name)
+    elif name in _HOMES:
+        value = import_module(f"dkl.{name}")
+    else:
+        raise AttributeError(f"module 'dkl' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,57 @@
+"""One method of measuring a file; importing the package registers the rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dkl import rules
+from dkl.divergences import Divergence, kl
+from dkl.estimate import Estimate
+from dkl.methods import exact
+from dkl.representations import Axis
+
+__all__ = ["exact", "measure"]
+
+
+def measure(
+    p: Any,
+    q: Any,
+    divergence: Divergence = kl,
+    *,
+    method: str | None = None,
+    axis: Axis = -1,
+    base: float | None = None,
+) -> Estimate:
+    """Measure a divergence and say how: value, error, method, direction, unit, and why it is infinite.
+
+    Parameters
+    ----------
+    p, q : array_like or representation
+        As for the divergence itself: a raw array holds probabilities.
+    divergence : Divergence
+        Any member of the family; ``dkl.kl`` by default.
+    method : str, optional
+        Force one of ``dkl.rules.METHODS`` instead of the first that fits.
+    axis : int, tuple of int, or None
+        The axis of outcomes.
+    base : float, optional
+        The base of the logarithm: 2 for bits. Nats by default.
+
+    Returns
+    -------
+    Estimate
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in calling the divergence.
+
+    Examples
+    --------
+    >>> import dkl
+    >>> dkl.measure([0.9, 0.1], [0.5, 0.5], base=2)
+    Estimate(kl = 0.531004 bits; from P to Q: the mean of log(p/q) under P, the first argument; method exact)
+    """
+    if not isinstance(divergence, Divergence):
+        raise TypeError(f"divergence must be a member of the family such as dkl.kl, got {divergence!r}")
+    return rules.evaluate(divergence, p, q, method=method, axis=axis, base=base, explain=True)

@@ -1,0 +1,198 @@
+"""A pair (P, Q) outcome by outcome: the four numbers from which every divergence's terms are made.
+
+For one outcome these are p, q, their difference p − q and their log-ratio log(p/q), each right in *relative* terms also
+where p and q nearly agree; that, and not the formula summed afterwards, decides how many digits survive. A pair is
+laid out with its outcomes along the last axis. It is built from probabilities, from log-probabilities or from logits, and
+each of the three has its own way of keeping the digits.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+from dkl._array import Array, Namespace, expm1_minus, log_softmax, logsumexp, tree_sum
+
+
+@dataclass(frozen=True, eq=False)
+class Outcomes:
+    """The outcomes that both P and Q can have; elsewhere the harmless pair p = q = 1 stands in."""
+
+    xp: Namespace
+    p: Array
+    q: Array
+    log_ratio: Array
+    from_logs: bool
+    _log_p: Array | None = None
+    _log_q: Array | None = None
+
+    @cached_property
+    def difference(self) -> Array:
+        """p − q, to full relative precision."""
+        if not self.from_logs:
+            return self.p - self.q
+        # p − q = −p·expm1(−L) = q·expm1(L): take the form whose exponential is at most 1.
+        L = self.log_ratio
+        p_larger = L > 0
+        return self.xp.where(
+            p_larger,
+            -self.p * self.xp.expm1(-self.xp.where(p_larger, L, 0.0)),
+            self.q * self.xp.expm1(self.xp.where(p_larger, 0.0, L)),
+        )
+
+    @cached_property
+    def log_p(self) -> Array:
+        """Log p; right also where p itself underflows, if the pair came from logs."""
+        return self.xp.log(self.p) if self._log_p is None else self._log_p
+
+    @cached_property
+    def log_q(self) -> Array:
+        """Log q; right also where q itself underflows, if the pair came from logs."""
+        return self.xp.log(self.q) if self._log_q is None else self._log_q
+
+    @cached_property
+    def swapped(self) -> Outcomes:
+        """The pair (Q, P)."""
+        return Outcomes(self.xp, self.q, self.p, -self.log_ratio, self.from_logs, self._log_q, self._log_p)
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """P and Q over the same outcomes, with their supports and the ``shared`` outcomes where both are positive."""
+
+    xp: Namespace
+    p: Array
+    q: Array
+    in_p: Array
+    in_q: Array
+    shared: Outcomes
+
+    @cached_property
+    def in_both(self) -> Array:
+        """Where p > 0 and q > 0."""
+        return self.in_p & self.in_q
+
+    def assemble(self, inside: Array, at_p_zero: tuple[float, float], at_q_zero: tuple[float, float]) -> Array:
+        """Terms that are ``inside`` on the shared outcomes and linear in the one positive probability elsewhere.
+
+        ``at_p_zero = (a, b)`` makes the term a·q + b·p where p = 0 < q, and ``at_q_zero`` the term a·p + b·q where
+        q = 0 < p. The second coefficient multiplies a zero: it is there for its gradient alone. An infinite first
+        coefficient gives an infinite term with gradient 0.
+        """
+        xp = self.xp
+        edge = xp.where(self.in_q, self._edge(self.q, self.p, at_p_zero), self._edge(self.p, self.q, at_q_zero))
+        edge = xp.where(self.in_p | self.in_q, edge, 0.0 * (self.p + self.q))
+        return xp.where(self.in_both, inside, edge)
+
+    def _edge(self, positive: Array, zero: Array, coefficients: tuple[float, float]) -> Array:
+        value, slope = coefficients
+        if math.isinf(value):
+            return self.xp.full_like(positive, value)
+        edge = value * positive
+        return edge if math.isinf(slope) else edge + slope * zero
+
+
+def from_probabilities(xp: Namespace, p: Array, q: Array) -> Pair:
+    """A pair from its probabilities.
+
+    Where p and q are within a factor of 2 their difference is exact (Sterbenz), so log(p/q) = log1p((p − q)/q) has
+    all its digits; further apart the logarithm of the ratio has them, and where the ratio leaves the floating range,
+    the difference of the logarithms.
+    """
+    in_p, in_q = p > 0, q > 0
+    both = in_p & in_q
+    p_in, q_in = xp.where(both, p, 1.0), xp.where(both, q, 1.0)
+    difference = p_in - q_in
+    near = xp.abs(difference) < 0.5 * q_in
+    q_far = xp.where(near, 1.0, q_in)
+    p_far = xp.where(near, 1.0, p_in)
+    finfo = xp.finfo(p.dtype)
+    # p/q stays well inside the floating range, tested by products with constants that cannot overflow themselves.
+    representable = (p_far * 0.5 < q_far * (float(finfo.max) / 4)) & (p_far > float(finfo.smallest_normal) * 4 * q_far)
+    ratio = xp.where(representable, p_far, 1.0) / xp.where(representable, q_far, 1.0)
+    # The guarded copies keep the gradient of the branch not taken finite.
+    by_logs = xp.log(xp.where(representable, 1.0, p_far)) - xp.log(xp.where(representable, 1.0, q_far))
+    far = xp.log(ratio) + by_logs
+    close = xp.log1p(xp.where(near, difference, 0.0) / xp.where(near, q_in, 1.0))
+    return Pair(xp, p, q, in_p, in_q, Outcomes(xp, p_in, q_in, xp.where(near, close, far), from_logs=False))
+
+
+def from_log_probabilities(xp: Namespace, log_p: Array, log_q: Array) -> Pair:
+    """A pair from its log-probabilities; −inf is probability 0. The log-ratio is their difference."""
+    in_p, in_q = log_p > -math.inf, log_q > -math.inf
+    both = in_p & in_q
+    log_p_in, log_q_in = xp.where(both, log_p, 0.0), xp.where(both, log_q, 0.0)
+    shared = Outcomes(
+        xp, xp.exp(log_p_in), xp.exp(log_q_in), log_p_in - log_q_in, True, _log_p=log_p_in, _log_q=log_q_in
+    )
+    return Pair(xp, xp.exp(log_p), xp.exp(log_q), in_p, in_q, shared)
+
+
+def from_logits(xp: Namespace, a: Array, b: Array) -> Pair:
+    """A pair from unnormalised log-probabilities; −inf is probability 0.
+
+    log(p/q) = d − log(Z_a/Z_b) with d = a − b, less the offset between the largest of a and of b. The normalisers
+    are never subtracted from each other: with c = E[d] under P restricted to the shared outcomes S and u = c − d, so that E[u] = 0,
+
+        log(Z_b/Z_a) on S = −c + κ,   κ = log E[exp(u)] = log1p(E[exp(u) − 1 − u]) ≥ 0,
+
+    every term of which is non-negative. κ is KL(P‖Q) itself where the supports agree. Mass outside S enters as log1p.
+    """
+    log_p, log_q = log_softmax(xp, a), log_softmax(xp, b)
+    p, q = xp.exp(log_p), xp.exp(log_q)
+    in_p, in_q = log_p > -math.inf, log_q > -math.inf
+    both = in_p & in_q
+    none_shared = ~xp.any(both, axis=-1, keepdims=True)
+
+    def total(x: Array) -> Array:
+        return tree_sum(xp, xp.where(both, x, 0.0), -1)[..., None]
+
+    def shifted(x: Array) -> tuple[Array, Array, Array]:
+        """Logits less their largest shared one, that one, and the log-normaliser of the difference."""
+        top = xp.max(xp.where(both, x, -math.inf), axis=-1, keepdims=True)
+        top = xp.where(xp.isfinite(top), top, 0.0)
+        rest = xp.where(both, x - top, -math.inf)
+        return xp.where(both, rest, 0.0), top, xp.where(none_shared, 0.0, logsumexp(xp, rest, -1)[..., None])
+
+    a_rest, a_top, a_log_total = shifted(a)
+    b_rest, b_top, b_log_total = shifted(b)
+    weights = xp.where(both, xp.exp(a_rest - a_log_total), 0.0)
+
+    # a − b before any shift: where the logits nearly agree that difference is exact.
+    limit = float(xp.finfo(a.dtype).max) / 4
+    d = xp.clip((xp.where(both, a, 0.0) - xp.where(both, b, 0.0)) - (a_top - b_top), -limit, limit)
+    c = total(weights * d)
+    c_rest = total(weights * (d - c))  # what rounding left of the first centring
+    u = (c - d) + c_rest
+    # Where u is large, weight·exp(u) = exp(b − …) is taken from b itself: it is bounded when exp(u) is not.
+    modest = u < 1.0
+    excess = xp.where(
+        modest,
+        weights * expm1_minus(xp, xp.where(modest, u, 0.0)),
+        xp.exp(xp.where(modest, 0.0, b_rest + ((c + c_rest) - a_log_total))) - weights * (1.0 + u),
+    )
+    moment = total(excess)
+    finite = xp.isfinite(moment)
+    kappa = xp.where(
+        finite, xp.log1p(xp.where(finite, moment, 0.0)), (b_log_total - a_log_total) + (c + c_rest)
+    )
+    # From the shared outcomes to all of them: Z = Z_S · (1 + mass outside / mass inside).
+    outside = xp.log1p(_odds_outside(xp, q, both, none_shared)) - xp.log1p(_odds_outside(xp, p, both, none_shared))
+    log_ratio = xp.where(both, (kappa - u) + outside, 0.0)
+    shared = Outcomes(
+        xp,
+        xp.where(both, p, 1.0),
+        xp.where(both, q, 1.0),
+        log_ratio,
+        True,
+        _log_p=xp.where(both, log_p, 0.0),
+        _log_q=xp.where(both, log_q, 0.0),
+    )
+    return Pair(xp, p, q, in_p, in_q, shared)
+
+
+def _odds_outside(xp: Namespace, p: Array, both: Array, none_shared: Array) -> Array:
+    inside = tree_sum(xp, xp.where(both, p, 0.0), -1)[..., None]
+    outside = tree_sum(xp, xp.where(both, 0.0, p), -1)[..., None]
+    return xp.where(none_shared, 0.0, outside / xp.where(inside > 0, inside, 1.0))

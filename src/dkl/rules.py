@@ -1,0 +1,179 @@
+"""Who computes what: (divergence, type of P, type of Q, method) → the function that measures it.
+
+A rule is registered with :func:`rule` and found by the classes of its divergence and of both sides, the most specific
+first. A key may be a class or its qualified name as a string, so that a rule for another library's objects does not
+import that library. dkl's own rules and those of the entry points ``dkl.rules`` are loaded at the first measurement.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from dkl.estimate import Estimate
+from dkl.representations import interpret
+
+# The order in which methods are tried when none is asked for.
+METHODS = ("closed_form", "exact", "quadrature", "monte_carlo", "estimator")
+
+_UNITS: dict[float, str] = {2: "bits", math.e: "nats"}
+
+Key = type | str
+Measurement = Callable[..., Estimate]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A function and the pairs it measures."""
+
+    divergence: Key
+    p: Key
+    q: Key
+    method: str
+    measure: Measurement
+
+    def __str__(self) -> str:
+        return f"{self.method}: {_label(self.divergence)}({_label(self.p)}, {_label(self.q)})"
+
+
+_rules: list[Rule] = []
+
+
+def rule(divergence: Key, p: Key, q: Key, method: str) -> Callable[[Measurement], Measurement]:
+    """Register the decorated function as the way to measure ``divergence`` between a ``p`` and a ``q``.
+
+    Parameters
+    ----------
+    divergence : type or str
+        A class of divergences, or the name of one member such as ``"kl"``; a name goes before a class.
+    p, q : type or str
+        Classes, or qualified names such as ``"torch.distributions.normal.Normal"``.
+    method : str
+        One of ``METHODS``.
+
+    Raises
+    ------
+    ValueError
+        If the method is unknown, the rule exists, or another rule makes the choice between the two ambiguous.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method = {method!r} is not one of {', '.join(METHODS)}")
+
+    def register(measure: Measurement) -> Measurement:
+        new = Rule(divergence, p, q, method, measure)
+        for old in _rules:
+            if (old.divergence, old.method) != (divergence, method):
+                continue
+            if (old.p, old.q) == (p, q):
+                raise ValueError(f"a rule for {new} is registered already")
+            if _crosses(old, new) and not any(_meets(r, old, new) for r in _rules):
+                raise ValueError(
+                    f"{new} and {old} both match some pairs and neither is the more specific: register first the rule "
+                    "for the narrower type on each side"
+                )
+        _rules.append(new)
+        find.cache_clear()
+        return measure
+
+    return register
+
+
+def _crosses(old: Rule, new: Rule) -> bool:
+    return (_below(old.p, new.p) and _below(new.q, old.q)) or (_below(new.p, old.p) and _below(old.q, new.q))
+
+
+def _meets(candidate: Rule, one: Rule, other: Rule) -> bool:
+    narrow_p = one.p if _below(one.p, other.p) else other.p
+    narrow_q = one.q if _below(one.q, other.q) else other.q
+    same = (candidate.divergence, candidate.method) == (one.divergence, one.method)
+    return same and (candidate.p, candidate.q) == (narrow_p, narrow_q)
+
+
+def _below(narrow: Key, wide: Key) -> bool:
+    return isinstance(narrow, type) and isinstance(wide, type) and narrow is not wide and issubclass(narrow, wide)
+
+
+@cache
+def find(name: str, divergence: type, p: type, q: type, method: str | None) -> Measurement:
+    """The function for a pair, by the order of ``METHODS`` or by the one method asked for.
+
+    Raises
+    ------
+    TypeError
+        If no rule fits; the message says what was tried.
+    """
+    _load()
+    wanted = METHODS if method is None else (method,)
+    if method is not None and method not in METHODS:
+        raise ValueError(f"method = {method!r} is not one of {', '.join(METHODS)}")
+    for m in wanted:
+        for d in (name, *_keys(divergence)):
+            ranked = sorted(
+                ((_rank(r.p, p) + _rank(r.q, q), r) for r in _rules if (r.divergence, r.method) == (d, m) and _fits(r, p, q)),
+                key=lambda pair: pair[0],
+            )
+            if ranked:
+                return ranked[0][1].measure
+    tried = sorted({str(r) for r in _rules if r.method in wanted and r.divergence in (name, *_keys(divergence))})
+    raise TypeError(
+        f"{name} between a {p.__name__} and a {q.__name__} has no rule"
+        + (f" by method {method!r}" if method else "")
+        + f"; tried {'; '.join(tried) or 'nothing: no rule is registered for it'}"
+    )
+
+
+def evaluate(
+    divergence: Any, p: Any, q: Any, *, base: float | None = None, method: str | None = None, **options: Any
+) -> Estimate:
+    """Measure by the rule that fits, and express the answer in the unit asked for."""
+    nats, unit = _unit(divergence, base)
+    left, right = interpret(p), interpret(q)
+    measurement = find(divergence.name, type(divergence), type(left), type(right), method)
+    estimate = measurement(divergence, left, right, **options)
+    return estimate if unit == estimate.unit else estimate.rescaled(nats, unit)
+
+
+def unit_of(base: float | None) -> tuple[float, str]:
+    """The size in nats, and the name, of the unit that a base of the logarithm stands for."""
+    if base is None:
+        return 1.0, "nats"
+    if isinstance(base, bool) or not isinstance(base, (int, float)):
+        raise TypeError(f"base must be a number, got {base!r}")
+    if not 0 < base < math.inf or base == 1:
+        raise ValueError(f"base = {base:g} is no base of a logarithm: give a positive number such as 2 for bits")
+    return math.log(base), _UNITS.get(base, f"base-{base:g} units")
+
+
+def _unit(divergence: Any, base: float | None) -> tuple[float, str]:
+    if base is not None and not divergence.unit:
+        raise ValueError(f"base = {base!r} does not apply: {divergence.name} is a pure number, not made of logarithms")
+    return unit_of(base) if divergence.unit else (1.0, "")
+
+
+def _keys(cls: type) -> tuple[Key, ...]:
+    return tuple(key for base in cls.__mro__ for key in (base, f"{base.__module__}.{base.__qualname__}"))
+
+
+def _rank(key: Key, cls: type) -> int:
+    return _keys(cls).index(key)
+
+
+def _fits(r: Rule, p: type, q: type) -> bool:
+    return r.p in _keys(p) and r.q in _keys(q)
+
+
+@cache
+def _load() -> None:
+    # By name: the rules stand on the divergences and the representations, which stand on this registry.
+    importlib.import_module("dkl.methods")
+    for point in entry_points(group="dkl.rules"):
+        point.load()
+
+
+def _label(key: Key) -> str:
+    return key if isinstance(key, str) else key.__name__
