@@ -13,9 +13,9 @@ SCHEMA_VERSION = 1
 """Version of the dictionary that `Comparison.to_dict` returns; it grows when a reader would have to change."""
 
 DIRECTIONS = {
-    "js": "symmetric: half the information that one row gives about which side it came from, in [0, ln 2]",
-    "kl_reference_current": "KL(reference || current): rows come from the reference, and the current data predicts them",
-    "kl_current_reference": "KL(current || reference): rows come from the current data, and the reference predicts them",
+    "js": "symmetric: what one row tells about which of two equally likely sides it came from, in [0, ln 2]",
+    "kl_reference_current": "KL(reference || current): rows come from the reference, the current data predicts them",
+    "kl_current_reference": "KL(current || reference): rows come from the current data, the reference predicts them",
     "tv": "symmetric: the share of rows that must change cell to turn one side into the other, in [0, 1]",
     "wasserstein": "symmetric: the mean distance by which values must move to turn one side into the other",
 }
