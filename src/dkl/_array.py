@@ -21,6 +21,10 @@ Namespace: TypeAlias = Any
 _TREE_LEAF = 64
 
 
+# NumPy warns where a number leaves the floating range. Here that is an answer (an infinite term, a vanishing one).
+overflowing = np.errstate(over="ignore", under="ignore")
+
+
 def namespace_of(**arguments: Any) -> Namespace:
     """The array API namespace shared by the arguments that are arrays; NumPy's where none is (lists, numbers)."""
     arrays = {name: x for name, x in arguments.items() if array_api_compat.is_array_api_obj(x)}

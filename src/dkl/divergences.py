@@ -30,7 +30,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from dkl import pairs, rules
-from dkl._array import Array, Namespace, as_array, epsilon, expm1_minus, logsumexp, namespace_of, real_floating, root, tree_sum
+from dkl._array import Array, Namespace, as_array, epsilon, expm1_minus, logsumexp, namespace_of, overflowing, real_floating, root, tree_sum
 from dkl.pairs import Outcomes, Pair
 from dkl.representations import Axis, FiniteOutcomes, interpret, outcome_pair
 
@@ -157,6 +157,7 @@ class Csiszar(Divergence, ABC):
         """The sum of the terms along the last axis."""
         return tree_sum(pair.xp, self.terms(pair))
 
+    @overflowing
     def pointwise(self, p: Any, q: Any, *, axis: Axis = -1) -> Any:
         """The terms of the sum, q·f(p/q), one for each outcome.
 
@@ -188,12 +189,14 @@ class Csiszar(Divergence, ABC):
 class Member(Csiszar, ABC):
     """An f-divergence of the house, whose generator and conjugate follow from its terms and its formula."""
 
+    @overflowing
     def f(self, t: Any) -> Any:
         """The generator f(t) at t = p/q ≥ 0, with f(1) = f'(1) = 0; elementwise."""
         xp = namespace_of(t=t)
         (t,) = real_floating(xp, as_array(xp, t, "t"))
         return self.terms(pairs.from_probabilities(xp, t, xp.ones_like(t)))
 
+    @overflowing
     def conjugate(self, u: Any) -> Any:
         """The convex conjugate sup over t ≥ 0 of u·t − f(t); elementwise, inf where it has no finite value."""
         xp = namespace_of(u=u)
@@ -509,14 +512,16 @@ class Alpha(Power):
 
 def _log_mixture(xp: Namespace, log_ratio: Array, weight: float) -> Array:
     """log(weight·p/q + 1 − weight) from log(p/q), for a weight in (0, 1]."""
-    rising = log_ratio > 1
-    slow = xp.where(rising, 0.0, log_ratio)
-    fast = xp.where(rising, log_ratio, 1.0)
-    return xp.where(
-        rising,
-        fast + xp.log1p((1 - weight) * xp.expm1(-fast)),
-        xp.log1p(weight * xp.expm1(slow)),
-    )
+    if weight == 1:
+        return log_ratio
+    near = xp.abs(log_ratio) < 1
+    close = xp.log1p(weight * xp.expm1(xp.where(near, log_ratio, 0.0)))
+    # Further out, the larger of the two exponentials is taken out of the sum.
+    L = xp.where(near, 1.0, log_ratio)
+    rising = L > 0
+    share = xp.where(rising, weight, 1 - weight)
+    far = xp.where(rising, L, 0.0) + xp.log(share + (1 - share) * xp.exp(-xp.abs(L)))
+    return xp.where(near, close, far)
 
 
 def _skew_terms(o: Outcomes, weight: float) -> Array:
@@ -902,16 +907,13 @@ class Renyi(Divergence):
         if a == math.inf:
             largest = xp.max(xp.where(pair.in_both, pair.shared.log_ratio, -math.inf), axis=-1)
             return xp.where(uncovered, math.inf, xp.maximum(largest, xp.zeros_like(largest)))
-        tsallis = Tsallis(a).total(pair)
         if a == 1:
-            return tsallis
-        z = (a - 1) * tsallis
-        near = xp.abs(z) < 0.5
-        by_series = xp.log1p(xp.where(near, z, 0.0))
+            return kl.total(pair)
         exponent = pair.shared.log_q + a * pair.shared.log_ratio
-        anchor = xp.where(pair.in_both, exponent, -math.inf)
-        # Rows that take the series feed the other branch something finite.
-        by_sum = logsumexp(xp, xp.where(near[..., None], 0.0, anchor))
+        by_sum = logsumexp(xp, xp.where(pair.in_both, exponent, -math.inf))
+        near = xp.abs(by_sum) < 0.5
+        # Rows that are not near take no part in the series, where their terms could overflow.
+        by_series = xp.log1p((a - 1) * Tsallis(a).total(pair.rows(near)))
         value = xp.where(near, by_series, by_sum) / (a - 1)
         return xp.where(uncovered, math.inf, value) if a > 1 else value
 

@@ -6,11 +6,12 @@ import math
 from typing import Any
 
 from dkl import rules
-from dkl._array import Array, as_scalar, log_softmax, tree_sum
+from dkl._array import Array, as_scalar, log_softmax, overflowing, tree_sum
 from dkl.pairs import Pair
 from dkl.representations import Axis, FiniteOutcomes, interpret, outcome_pair, outcomes
 
 
+@overflowing
 def entropy(p: Any, *, axis: Axis = -1, base: float | None = None) -> Any:
     """Shannon entropy H(P) = −Σ p·log p.
 
@@ -59,6 +60,7 @@ def entropy(p: Any, *, axis: Axis = -1, base: float | None = None) -> Any:
     return _in_base(xp.maximum(total, xp.zeros_like(total)), base)
 
 
+@overflowing
 def cross_entropy(p: Any, q: Any, *, axis: Axis = -1, base: float | None = None) -> Any:
     """Cross-entropy H(P, Q) = −Σ p·log q: the mean code length for P with a code made for Q.
 

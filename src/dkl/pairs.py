@@ -73,6 +73,22 @@ class Pair:
         """Where p > 0 and q > 0."""
         return self.in_p & self.in_q
 
+    def rows(self, kept: Array) -> Pair:
+        """The pair with every row that is not ``kept`` emptied: no outcome is in either support."""
+        xp, keep = self.xp, kept[..., None]
+        o = self.shared
+        shared = Outcomes(
+            xp,
+            xp.where(keep, o.p, 1.0),
+            xp.where(keep, o.q, 1.0),
+            xp.where(keep, o.log_ratio, 0.0),
+            o.from_logs,
+            xp.where(keep, o.log_p, 0.0),
+            xp.where(keep, o.log_q, 0.0),
+        )
+        p, q = xp.where(keep, self.p, 0.0), xp.where(keep, self.q, 0.0)
+        return Pair(xp, p, q, self.in_p & keep, self.in_q & keep, shared)
+
     def assemble(self, inside: Array, at_p_zero: tuple[float, float], at_q_zero: tuple[float, float]) -> Array:
         """Terms that are ``inside`` on the shared outcomes and linear in the one positive probability elsewhere.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dkl._array import Array, as_scalar, holds, to_numpy
+from dkl._array import Array, as_scalar, holds, overflowing, to_numpy
 from dkl.divergences import Divergence
 from dkl.estimate import Estimate
 from dkl.pairs import Pair
@@ -19,6 +19,7 @@ _NAMED = 5
 
 
 @rule(Divergence, FiniteOutcomes, FiniteOutcomes, "exact")
+@overflowing
 def total(
     divergence: Divergence, p: FiniteOutcomes, q: FiniteOutcomes, *, axis: Axis = -1, explain: bool = False
 ) -> Estimate:
