@@ -18,33 +18,76 @@ if TYPE_CHECKING:
     from dkl.comparison import compare as compare
     from dkl.divergences import (
         JS as JS,
+    )
+    from dkl.divergences import (
         Alpha as Alpha,
+    )
+    from dkl.divergences import (
         Divergence as Divergence,
+    )
+    from dkl.divergences import (
         FDivergence as FDivergence,
+    )
+    from dkl.divergences import (
         Renyi as Renyi,
+    )
+    from dkl.divergences import (
         SkewKL as SkewKL,
+    )
+    from dkl.divergences import (
         Tsallis as Tsallis,
+    )
+    from dkl.divergences import (
         bhattacharyya as bhattacharyya,
+    )
+    from dkl.divergences import (
         chi2 as chi2,
+    )
+    from dkl.divergences import (
         hellinger as hellinger,
+    )
+    from dkl.divergences import (
         jeffreys as jeffreys,
+    )
+    from dkl.divergences import (
         js as js,
+    )
+    from dkl.divergences import (
         kl as kl,
+    )
+    from dkl.divergences import (
         neyman_chi2 as neyman_chi2,
+    )
+    from dkl.divergences import (
         reverse_kl as reverse_kl,
+    )
+    from dkl.divergences import (
         squared_hellinger as squared_hellinger,
+    )
+    from dkl.divergences import (
         triangular as triangular,
+    )
+    from dkl.divergences import (
         tv as tv,
     )
-    from dkl.entropies import cross_entropy as cross_entropy, entropy as entropy
+    from dkl.entropies import cross_entropy as cross_entropy
+    from dkl.entropies import entropy as entropy
     from dkl.estimate import Estimate as Estimate
     from dkl.inequalities import bounds as bounds
     from dkl.methods import measure as measure
     from dkl.representations import (
         Counts as Counts,
-        LogProbs as LogProbs,
+    )
+    from dkl.representations import (
         Logits as Logits,
+    )
+    from dkl.representations import (
+        LogProbs as LogProbs,
+    )
+    from dkl.representations import (
         Probs as Probs,
+    )
+    from dkl.representations import (
         Samples as Samples,
     )
     from dkl.smoothing import smooth as smooth
@@ -66,7 +109,7 @@ _HOMES = {
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
-__all__ = ["__version__", *_HOME_OF, "plots"]  # noqa: PLE0604
+__all__ = ["__version__", *_HOME_OF, "plots"]
 
 
 def __getattr__(name: str) -> Any:

@@ -39,7 +39,7 @@ def namespace_of(**arguments: Any) -> Namespace:
 
 
 def as_array(xp: Namespace, x: Any, name: str, like: Array | None = None) -> Array:
-    """``x`` as an array of ``xp`` with a real dtype, on the device of ``like``; a TypeError names what cannot be one."""
+    """``x`` as an array of ``xp`` with a real dtype, on the device of ``like``; a TypeError names what is not one."""
     if not array_api_compat.is_array_api_obj(x):
         try:
             host = np.asarray(x)
@@ -47,7 +47,9 @@ def as_array(xp: Namespace, x: Any, name: str, like: Array | None = None) -> Arr
             raise TypeError(f"{name} is a {type(x).__name__} that is not a rectangular array: {error}") from error
         if host.dtype.kind not in "biuf":
             raise TypeError(f"{name} must hold real numbers, got {_describe_kind(x, host)}")
-        device = {} if like is None or array_api_compat.is_numpy_namespace(xp) else {"device": array_api_compat.device(like)}
+        device = (
+            {} if like is None or array_api_compat.is_numpy_namespace(xp) else {"device": array_api_compat.device(like)}
+        )
         return xp.asarray(host.tolist() if host.ndim == 0 else host, **device)
     if array_api_compat.is_numpy_array(x) and x.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got an array of dtype {x.dtype}")
@@ -133,9 +135,8 @@ def as_scalar(x: Array) -> Any:
     return x[()] if isinstance(x, np.ndarray) and x.ndim == 0 else x
 
 
-def tree_sum(xp: Namespace, x: Array, axis: int = -1) -> Array:
-    """The sum along an axis by halves, with rounding error O(log n · ε) in every library and whatever the strides."""
-    x = xp.moveaxis(x, axis, -1)
+def tree_sum(xp: Namespace, x: Array) -> Array:
+    """The sum along the last axis by halves: rounding error O(log n · ε) in every library, whatever the strides."""
     odd: list[Array] = []
     n = x.shape[-1]
     while n > _TREE_LEAF:
@@ -150,13 +151,13 @@ def tree_sum(xp: Namespace, x: Array, axis: int = -1) -> Array:
     return total
 
 
-def logsumexp(xp: Namespace, x: Array, axis: int = -1) -> Array:
-    """log Σ exp(x) along an axis; −inf for a sum of nothing."""
-    top = xp.max(x, axis=axis, keepdims=True)
+def logsumexp(xp: Namespace, x: Array) -> Array:
+    """Log Σ exp(x) along the last axis; −inf for a sum of nothing."""
+    top = xp.max(x, axis=-1, keepdims=True)
     top = xp.where(xp.isfinite(top), top, 0.0)
-    total = tree_sum(xp, xp.exp(x - top), axis)
+    total = tree_sum(xp, xp.exp(x - top))
     empty = total == 0
-    log_total = xp.log(xp.where(empty, 1.0, total)) + xp.squeeze(top, axis=axis)
+    log_total = xp.log(xp.where(empty, 1.0, total)) + top[..., 0]
     return xp.where(empty, -math.inf, log_total)
 
 
@@ -169,7 +170,7 @@ def log_softmax(xp: Namespace, x: Array) -> Array:
     first = xp.argmax(x, axis=-1, keepdims=True)
     outcomes = xp.arange(x.shape[-1], device=array_api_compat.device(x))
     rest = xp.where(outcomes == first, 0.0, xp.exp(x - top))
-    return (x - top) - xp.log1p(tree_sum(xp, rest, -1))[..., None]
+    return (x - top) - xp.log1p(tree_sum(xp, rest))[..., None]
 
 
 def expm1_minus(xp: Namespace, u: Array) -> Array:

@@ -27,8 +27,8 @@ def entropy(p: Any, *, axis: Axis = -1, base: float | None = None) -> Any:
     Returns
     -------
     array or scalar
-        Shape of ``p`` without ``axis``; in [0, log n] for n outcomes. The gradient at an outcome with p = 0, where the true
-        one is infinite, is 0.
+        Shape of ``p`` without ``axis``; in [0, log n] for n outcomes. The gradient at an outcome with p = 0, where the
+        true one is infinite, is 0.
 
     Raises
     ------

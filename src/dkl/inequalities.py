@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import permutations
-from typing import Any
 
 from dkl import divergences
 from dkl.divergences import Divergence, Renyi
@@ -108,8 +107,8 @@ DEFINITION = "definition"
 
 #: Where each is found. Every interval that ``bounds`` returns names one of these.
 REFERENCES = {
-    PINSKER: "M. Pinsker (1964); I. Csiszár (1967); with the constant 1/2 in A. Tsybakov, Introduction to Nonparametric "
-    "Estimation (2009), Lemma 2.5",
+    PINSKER: "M. Pinsker (1964); I. Csiszár (1967); with the constant 1/2 in A. Tsybakov, Introduction to "
+    "Nonparametric Estimation (2009), Lemma 2.5",
     BRETAGNOLLE_HUBER: "J. Bretagnolle, C. Huber (1979); Tsybakov (2009), Lemma 2.6",
     LE_CAM: "C. Kraft (1955); L. Le Cam (1973); Tsybakov (2009), Lemma 2.3",
     GIBBS_SU: "A. Gibbs, F. Su, On choosing and bounding probability metrics (2002), Theorem 5",
@@ -140,8 +139,12 @@ def _towards(kl: str, chi2: str) -> list[Inequality]:
         Inequality("bhattacharyya", kl, VAN_ERVEN, lower=lambda b: 2 * b),
         Inequality(chi2, kl, GIBBS_SU, upper=math.log1p),
         Inequality(kl, chi2, GIBBS_SU, lower=_expm1),
-        Inequality(chi2, "tv", GILARDONI, upper=lambda c: math.sqrt(c) / 2 if c <= 1 else c / (1 + c) if c < math.inf else 1.0),
-        Inequality("tv", chi2, GILARDONI, lower=lambda t: 4 * t * t if t <= 0.5 else t / (1 - t) if t < 1 else math.inf),
+        Inequality(
+            chi2, "tv", GILARDONI, upper=lambda c: math.sqrt(c) / 2 if c <= 1 else c / (1 + c) if c < math.inf else 1.0
+        ),
+        Inequality(
+            "tv", chi2, GILARDONI, lower=lambda t: 4 * t * t if t <= 0.5 else t / (1 - t) if t < 1 else math.inf
+        ),
         Inequality(kl, "jeffreys", DEFINITION, lower=lambda k: k),
         Inequality("jeffreys", kl, DEFINITION, upper=lambda j: j),
     ]
@@ -209,9 +212,9 @@ def bounds(known: Mapping[Divergence, float] | None = None, /, **named: float) -
     Returns
     -------
     Bounds
-        A mapping from each name, those of ``Renyi(0.5)``, ``Renyi(1)``, ``Renyi(2)`` and every order given included, to an
-        ``Interval`` with ``lower``, ``upper`` and the inequality behind each (``dkl.inequalities.REFERENCES``). They hold
-        for every pair of distributions with those values; they are not always the tightest that do.
+        A mapping from each name, those of ``Renyi(0.5)``, ``Renyi(1)``, ``Renyi(2)`` and every order given included, to
+        an ``Interval`` with ``lower``, ``upper`` and the inequality behind each (``dkl.inequalities.REFERENCES``). They
+        hold for every pair of distributions with those values; they are not always the tightest that do.
 
     Raises
     ------
@@ -222,7 +225,7 @@ def bounds(known: Mapping[Divergence, float] | None = None, /, **named: float) -
 
     Notes
     -----
-    Given values and ends are widened by 8 units in the last place, so that rounding cannot make a bound false.
+    Given values and every step are widened by 8 units in the last place, so that rounding cannot make a bound false.
 
     Examples
     --------
@@ -237,7 +240,9 @@ def bounds(known: Mapping[Divergence, float] | None = None, /, **named: float) -
     members = _MEMBERS | {d.name: d for d in values}
     for d in values:
         if d.name not in _MEMBERS and not isinstance(d, Renyi):
-            raise TypeError(f"no inequality is known for {d.name}; known are {', '.join(_MEMBERS)} and Renyi of any order")
+            raise TypeError(
+                f"no inequality is known for {d.name}; known are {', '.join(_MEMBERS)} and Renyi of any order"
+            )
     intervals = {name: Interval(0.0, d.upper_bound) for name, d in members.items()}
     for d, value in values.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= d.upper_bound:
@@ -247,7 +252,7 @@ def bounds(known: Mapping[Divergence, float] | None = None, /, **named: float) -
     orders = sorted({d.order for d in members.values() if isinstance(d, Renyi)})
     rules = [*INEQUALITIES, *(i for a, b in permutations(orders, 2) if a < b for i in _renyi_order_pair(a, b))]
     _tighten(intervals, rules)
-    return Bounds({name: _widened(interval) for name, interval in intervals.items()})
+    return Bounds(intervals)
 
 
 def _named(named: Mapping[str, float]) -> Iterator[tuple[Divergence, float]]:
@@ -278,8 +283,9 @@ _GAIN = 1e-12
 
 
 def _narrow(intervals: dict[str, Interval], name: str, lower: float, upper: float, by: str) -> bool:
-    old = intervals[name]
-    new = old
+    # Widened at every step, not once at the end: the next curve may be steep where this one is flat.
+    lower, upper = lower * (1 - _SLACK), upper * (1 + _SLACK)
+    new = old = intervals[name]
     if lower > old.lower * (1 + _GAIN) + 1e-300:
         new = replace(new, lower=lower, lower_by=by)
     if upper < old.upper * (1 - _GAIN) - 1e-300:
@@ -291,9 +297,3 @@ def _narrow(intervals: dict[str, Interval], name: str, lower: float, upper: floa
         )
     intervals[name] = new
     return new is not old
-
-
-def _widened(interval: Interval) -> Interval:
-    lower = interval.lower if interval.lower_by in ("given", "range") else interval.lower * (1 - _SLACK)
-    upper = interval.upper if interval.upper_by in ("given", "range") else interval.upper * (1 + _SLACK)
-    return replace(interval, lower=lower, upper=upper)

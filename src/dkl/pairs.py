@@ -2,8 +2,8 @@
 
 For one outcome these are p, q, their difference p − q and their log-ratio log(p/q), each right in *relative* terms also
 where p and q nearly agree; that, and not the formula summed afterwards, decides how many digits survive. A pair is
-laid out with its outcomes along the last axis. It is built from probabilities, from log-probabilities or from logits, and
-each of the three has its own way of keeping the digits.
+laid out with its outcomes along the last axis. It is built from probabilities, from log-probabilities or from logits,
+and each of the three has its own way of keeping the digits.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Outcomes:
 
     @cached_property
     def difference(self) -> Array:
-        """p − q, to full relative precision."""
+        """P − q, to full relative precision."""
         if not self.from_logs:
             return self.p - self.q
         # p − q = −p·expm1(−L) = q·expm1(L): take the form whose exponential is at most 1.
@@ -149,7 +149,8 @@ def from_logits(xp: Namespace, a: Array, b: Array) -> Pair:
     """A pair from unnormalised log-probabilities; −inf is probability 0.
 
     log(p/q) = d − log(Z_a/Z_b) with d = a − b, less the offset between the largest of a and of b. The normalisers
-    are never subtracted from each other: with c = E[d] under P restricted to the shared outcomes S and u = c − d, so that E[u] = 0,
+    are never subtracted from each other: with c = E[d] under P restricted to the shared outcomes S and u = c − d, so
+    that E[u] = 0,
 
         log(Z_b/Z_a) on S = −c + κ,   κ = log E[exp(u)] = log1p(E[exp(u) − 1 − u]) ≥ 0,
 
@@ -162,14 +163,14 @@ def from_logits(xp: Namespace, a: Array, b: Array) -> Pair:
     none_shared = ~xp.any(both, axis=-1, keepdims=True)
 
     def total(x: Array) -> Array:
-        return tree_sum(xp, xp.where(both, x, 0.0), -1)[..., None]
+        return tree_sum(xp, xp.where(both, x, 0.0))[..., None]
 
     def shifted(x: Array) -> tuple[Array, Array, Array]:
         """Logits less their largest shared one, that one, and the log-normaliser of the difference."""
         top = xp.max(xp.where(both, x, -math.inf), axis=-1, keepdims=True)
         top = xp.where(xp.isfinite(top), top, 0.0)
         rest = xp.where(both, x - top, -math.inf)
-        return xp.where(both, rest, 0.0), top, xp.where(none_shared, 0.0, logsumexp(xp, rest, -1)[..., None])
+        return xp.where(both, rest, 0.0), top, xp.where(none_shared, 0.0, logsumexp(xp, rest)[..., None])
 
     a_rest, a_top, a_log_total = shifted(a)
     b_rest, b_top, b_log_total = shifted(b)
@@ -190,9 +191,7 @@ def from_logits(xp: Namespace, a: Array, b: Array) -> Pair:
     )
     moment = total(excess)
     finite = xp.isfinite(moment)
-    kappa = xp.where(
-        finite, xp.log1p(xp.where(finite, moment, 0.0)), (b_log_total - a_log_total) + (c + c_rest)
-    )
+    kappa = xp.where(finite, xp.log1p(xp.where(finite, moment, 0.0)), (b_log_total - a_log_total) + (c + c_rest))
     # From the shared outcomes to all of them: Z = Z_S · (1 + mass outside / mass inside).
     outside = xp.log1p(_odds_outside(xp, q, both, none_shared)) - xp.log1p(_odds_outside(xp, p, both, none_shared))
     log_ratio = xp.where(both, (kappa - u) + outside, 0.0)
@@ -209,6 +208,6 @@ def from_logits(xp: Namespace, a: Array, b: Array) -> Pair:
 
 
 def _odds_outside(xp: Namespace, p: Array, both: Array, none_shared: Array) -> Array:
-    inside = tree_sum(xp, xp.where(both, p, 0.0), -1)[..., None]
-    outside = tree_sum(xp, xp.where(both, 0.0, p), -1)[..., None]
+    inside = tree_sum(xp, xp.where(both, p, 0.0))[..., None]
+    outside = tree_sum(xp, xp.where(both, 0.0, p))[..., None]
     return xp.where(none_shared, 0.0, outside / xp.where(inside > 0, inside, 1.0))

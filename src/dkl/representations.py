@@ -90,7 +90,7 @@ class Probs(FiniteOutcomes):
 
     def check_rows(self, xp: Namespace, x: Array, name: str, tolerance: float) -> None:
         """Summing to 1, or with ``normalize`` to anything positive."""
-        total = tree_sum(xp, x, -1)
+        total = tree_sum(xp, x)
         if self.normalize:
             _check_rows(xp, (total > 0) & (total < math.inf), total, f"{name}{{row}} sums to {{total}}: {_NO_TOTAL}")
         else:
@@ -98,13 +98,13 @@ class Probs(FiniteOutcomes):
                 xp,
                 xp.abs(total - 1) <= tolerance,
                 total,
-                f"{name}{{row}} sums to {{total}}, not to 1 within {tolerance:.2g}: dkl.Probs(…, normalize=True) divides "
-                "by the sum, dkl.Counts takes counts, dkl.Logits takes logits",
+                f"{name}{{row}} sums to {{total}}, not to 1 within {tolerance:.2g}: dkl.Probs(…, normalize=True) "
+                "divides by the sum, dkl.Counts takes counts, dkl.Logits takes logits",
             )
 
     def read(self, xp: Namespace, x: Array) -> Array:
         """The probabilities."""
-        return x / tree_sum(xp, x, -1)[..., None] if self.normalize else x
+        return x / tree_sum(xp, x)[..., None] if self.normalize else x
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +127,7 @@ class LogProbs(FiniteOutcomes):
 
     def check_rows(self, xp: Namespace, x: Array, name: str, tolerance: float) -> None:
         """Exponentials that sum to 1."""
-        total = logsumexp(xp, x, -1)
+        total = logsumexp(xp, x)
         _check_rows(
             xp,
             xp.abs(total) <= tolerance,
@@ -165,7 +165,10 @@ class Logits(FiniteOutcomes):
         """At least one finite logit."""
         top = xp.max(x, axis=-1)
         _check_rows(
-            xp, top > -math.inf, top, f"every logit of {name}{{row}} is {{total}}: at least one outcome must be possible"
+            xp,
+            top > -math.inf,
+            top,
+            f"every logit of {name}{{row}} is {{total}}: at least one outcome must be possible",
         )
 
     def read(self, xp: Namespace, x: Array) -> Array:
@@ -193,12 +196,12 @@ class Counts(FiniteOutcomes):
 
     def check_rows(self, xp: Namespace, x: Array, name: str, tolerance: float) -> None:
         """At least one positive."""
-        total = tree_sum(xp, x, -1)
+        total = tree_sum(xp, x)
         _check_rows(xp, (total > 0) & (total < math.inf), total, f"{name}{{row}} sums to {{total}}: {_NO_TOTAL}")
 
     def read(self, xp: Namespace, x: Array) -> Array:
         """The empirical probabilities."""
-        return x / tree_sum(xp, x, -1)[..., None]
+        return x / tree_sum(xp, x)[..., None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,20 +228,21 @@ class Layout:
     shape: tuple[int, ...]
     axes: tuple[int, ...]
 
+    @property
+    def _order(self) -> tuple[int, ...]:
+        return (*(i for i in range(len(self.shape)) if i not in self.axes), *self.axes)
+
     def gather(self, xp: Namespace, x: Array) -> Array:
         """The axes of outcomes moved to the end and joined into one."""
+        order = self._order
+        x = x if order == tuple(range(len(order))) else xp.permute_dims(x, order)
         if len(self.axes) == 1:
-            return xp.moveaxis(x, self.axes[0], -1)
-        rest = tuple(i for i in range(len(self.shape)) if i not in self.axes)
-        x = xp.permute_dims(x, rest + self.axes)
-        return xp.reshape(x, (*(x.shape[i] for i in range(len(rest))), -1))
+            return x
+        return xp.reshape(x, (*x.shape[: len(order) - len(self.axes)], math.prod(x.shape[-len(self.axes) :])))
 
     def scatter(self, xp: Namespace, x: Array) -> Array:
         """The inverse of ``gather``, for an array of the broadcast shape."""
-        if len(self.axes) == 1:
-            return xp.moveaxis(x, -1, self.axes[0])
-        rest = tuple(i for i in range(len(self.shape)) if i not in self.axes)
-        order = rest + self.axes
+        order = self._order
         x = xp.reshape(x, tuple(self.shape[i] for i in order))
         return xp.permute_dims(x, tuple(order.index(i) for i in range(len(order))))
 

@@ -99,7 +99,7 @@ def _below(narrow: Key, wide: Key) -> bool:
 
 
 @cache
-def find(name: str, divergence: type, p: type, q: type, method: str | None) -> Measurement:
+def find(name: str, divergence: Any, p: Any, q: Any, method: str | None) -> Measurement:
     """The function for a pair, by the order of ``METHODS`` or by the one method asked for.
 
     Raises
@@ -114,7 +114,11 @@ def find(name: str, divergence: type, p: type, q: type, method: str | None) -> M
     for m in wanted:
         for d in (name, *_keys(divergence)):
             ranked = sorted(
-                ((_rank(r.p, p) + _rank(r.q, q), r) for r in _rules if (r.divergence, r.method) == (d, m) and _fits(r, p, q)),
+                (
+                    (_rank(r.p, p) + _rank(r.q, q), r)
+                    for r in _rules
+                    if (r.divergence, r.method) == (d, m) and _fits(r, p, q)
+                ),
                 key=lambda pair: pair[0],
             )
             if ranked:

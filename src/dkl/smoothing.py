@@ -61,8 +61,8 @@ def smooth(p: Any, epsilon: float, *, axis: Axis = -1) -> Smoothed:
 
     Notes
     -----
-    O(n). A KL to a smoothed Q is finite but it is another number: it tends to ∞ like log(1/ε) as ε → 0, so report ε with
-    it. S. Chen, J. Goodman, "An empirical study of smoothing techniques for language modeling" (1999), section 2.
+    O(n). A KL to a smoothed Q is finite but it is another number: it tends to ∞ like log(1/ε) as ε → 0, so report ε
+    with it. S. Chen, J. Goodman, "An empirical study of smoothing techniques for language modeling" (1999), section 2.
 
     Examples
     --------

@@ -16,21 +16,22 @@ def wasserstein(p: Any, q: Any, *, points: Any = None, q_points: Any = None, axi
     Parameters
     ----------
     p, q : array_like or representation
-        Probabilities of outcomes that lie at ``points``, or two ``dkl.Samples``, whose values are the points themselves.
+        Probabilities of outcomes that lie at ``points``, or two ``dkl.Samples``, whose values are the points
+        themselves.
     points : array_like, optional
-        Where the outcomes lie: shape (n,) for points on a line, in any order, or (n, d) for points in space. Default: the
-        integers 0 to n − 1, a grid of unit spacing.
+        Where the outcomes lie: shape (n,) for points on a line, in any order, or (n, d) for points in space. Default:
+        the integers 0 to n − 1, a grid of unit spacing.
     q_points : array_like, optional
-        Where Q's outcomes lie, if not at the same points; then P and Q must be single distributions, and their numbers of
-        outcomes may differ.
+        Where Q's outcomes lie, if not at the same points; then P and Q must be single distributions, and their numbers
+        of outcomes may differ.
     axis : int
         The axis of outcomes.
 
     Returns
     -------
     array or scalar
-        In the unit of the points. On a line with shared points: batched like a divergence, of the inputs' own library and
-        differentiable, O(n log n). Otherwise a float from SciPy: O(n log n) on a line, a linear program in space.
+        In the unit of the points. On a line with shared points: batched like a divergence, of the inputs' own library
+        and differentiable, O(n log n). Otherwise a float from SciPy: O(n log n) on a line, a linear program in space.
 
     Raises
     ------
@@ -74,7 +75,9 @@ def wasserstein(p: Any, q: Any, *, points: Any = None, q_points: Any = None, axi
         raise ValueError(f"points lists {at.shape[0]} places for {n} outcomes")
     if at.ndim == 2:
         if pair.p.ndim != 1:
-            raise ValueError(f"points in space take one pair at a time, got a batch of shape {tuple(pair.p.shape[:-1])}")
+            raise ValueError(
+                f"points in space take one pair at a time, got a batch of shape {tuple(pair.p.shape[:-1])}"
+            )
         return _by_scipy(at, at, to_numpy(pair.p), to_numpy(pair.q))
     order = np.argsort(at, kind="stable")
     (gaps,) = real_floating(xp, as_array(xp, np.diff(at[order]), "points", like=pair.p))

@@ -46,7 +46,9 @@ def _why_infinite(divergence: Divergence, pair: Pair, value: Array) -> str | Non
         return f"{divergence.symbol} is infinite: {_cause(divergence, pair, ())}."
     shown = [f"row {_index(row)}: {_cause(divergence, pair, tuple(row))}" for row in rows[:_NAMED]]
     more = f"; and {len(rows) - _NAMED} more rows" if len(rows) > _NAMED else ""
-    return f"{divergence.symbol} is infinite in {len(rows)} of {math.prod(infinite.shape)} rows; {'; '.join(shown)}{more}."
+    return (
+        f"{divergence.symbol} is infinite in {len(rows)} of {math.prod(infinite.shape)} rows; {'; '.join(shown)}{more}."
+    )
 
 
 def _cause(divergence: Divergence, pair: Pair, row: tuple[Any, ...]) -> str:

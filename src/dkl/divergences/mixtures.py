@@ -1,0 +1,186 @@
+"""KL to a mixture of P and Q, and the Jensen-Shannon divergence made of two of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from dkl._array import Array, Namespace
+from dkl.divergences.base import Edges, Member, real_parameter
+from dkl.divergences.power import kl_terms
+from dkl.pairs import Outcomes
+
+
+def _log_mixture(xp: Namespace, log_ratio: Array, weight: float) -> Array:
+    """log(weight·p/q + 1 − weight) from log(p/q), for a weight in (0, 1]."""
+    if weight == 1:
+        return log_ratio
+    near = xp.abs(log_ratio) < 1
+    close = xp.log1p(weight * xp.expm1(xp.where(near, log_ratio, 0.0)))
+    # Further out, the larger of the two exponentials is taken out of the sum.
+    L = xp.where(near, 1.0, log_ratio)
+    rising = L > 0
+    share = xp.where(rising, weight, 0.0 * L + (1 - weight))
+    far = xp.where(rising, L, 0.0) + xp.log(share + (1 - share) * xp.exp(-xp.abs(L)))
+    return xp.where(near, close, far)
+
+
+def _skew_terms(o: Outcomes, weight: float) -> Array:
+    """The terms of KL(P‖M) with M = (1 − weight)·P + weight·Q."""
+    mixture = (1 - weight) * o.p + weight * o.q
+    return kl_terms(o.xp, o.p, mixture, -_log_mixture(o.xp, -o.log_ratio, weight))
+
+
+def _weight(value: float, one_allowed: bool) -> float:
+    weight = real_parameter(value, "weight", 0.0)
+    if not (0 < weight < 1 or (one_allowed and weight == 1)):
+        raise ValueError(f"weight = {weight:g} lies outside the domain, (0, 1{']' if one_allowed else ')'}")
+    return weight
+
+
+@dataclass(frozen=True)
+class SkewKL(Member):
+    """KL(P‖(1 − w)·P + w·Q): KL made finite by mixing a little of P into Q; KL itself at w = 1.
+
+    Parameters
+    ----------
+    weight : float
+        The share w of Q in the mixture, in (0, 1].
+
+    References
+    ----------
+    .. [1] L. Lee, "Measures of distributional similarity", ACL (1999), whose α is this weight.
+
+    Examples
+    --------
+    >>> import dkl
+    >>> float(dkl.SkewKL(0.5)([1.0, 0.0], [0.0, 1.0]))  # doctest: +ELLIPSIS
+    0.693147180559945...
+    """
+
+    weight: float
+    direction: ClassVar[str] = "from P to the mixture: the mean of log(p/m) under P, the first argument"
+    symmetric: ClassVar[bool] = False
+    unit: ClassVar[str] = "nats"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weight", _weight(self.weight, one_allowed=True))
+
+    @property
+    def name(self) -> str:
+        """``skew_kl(weight)``."""
+        return f"skew_kl({self.weight:g})"
+
+    @property
+    def symbol(self) -> str:
+        """KL(P‖M)."""
+        return f"KL(P‖{1 - self.weight:g}P+{self.weight:g}Q)"
+
+    @property
+    def f_zero(self) -> float:
+        """The weight."""
+        return self.weight
+
+    @property
+    def slope_inf(self) -> float:
+        """−log(1 − w) − w."""
+        return math.inf if self.weight == 1 else -math.log1p(-self.weight) - self.weight
+
+    @property
+    def slopes(self) -> Edges:
+        """At q = 0 the slope in q is v − v/(1 − v)."""
+        w = self.weight
+        return Edges(math.inf, math.inf if w == 1 else -w * w / (1 - w))
+
+    def inside(self, shared: Outcomes) -> Array:
+        """p·log(p/m) − p + m."""
+        return _skew_terms(shared, self.weight)
+
+    def _conjugate(self, xp: Namespace, u: Array) -> Array:
+        # At the supremum r = p/m solves log r − (1 − w)·r = u + w − 1, and f*(u) = w·(r − 1). Newton's method on the
+        # concave left side in log r climbs to the smaller root from below; it is slow only at u = slope_inf.
+        k, target = 1 - self.weight, u + (self.weight - 1)
+        log_r = target
+        for _ in range(60 if k else 0):
+            grown = k * xp.exp(log_r)
+            log_r = log_r + (target + grown - log_r) / xp.maximum(1 - grown, xp.full_like(grown, 1e-8))
+        return self.weight * xp.expm1(log_r)
+
+
+@dataclass(frozen=True)
+class JS(Member):
+    """Jensen-Shannon divergence w·KL(P‖M) + (1 − w)·KL(Q‖M) with M = w·P + (1 − w)·Q.
+
+    Parameters
+    ----------
+    weight : float
+        The share w of P in the mixture, in (0, 1); 1/2 is the symmetric divergence, in [0, log 2].
+
+    References
+    ----------
+    .. [1] J. Lin, "Divergence measures based on the Shannon entropy", IEEE Transactions on Information Theory 37
+       (1991), eq. 4.1.
+    .. [2] D. Endres, J. Schindelin, "A new metric for probability distributions", IEEE Transactions on Information
+       Theory 49 (2003): √JS is a metric.
+
+    Examples
+    --------
+    >>> import dkl
+    >>> float(dkl.js([1.0, 0.0], [0.0, 1.0], base=2))
+    1.0
+    """
+
+    weight: float = 0.5
+    unit: ClassVar[str] = "nats"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weight", _weight(self.weight, one_allowed=False))
+
+    @property
+    def symmetric(self) -> bool:
+        """Only at weight 1/2."""
+        return self.weight == 0.5
+
+    @property
+    def name(self) -> str:
+        """``js`` or ``js(weight)``."""
+        return "js" if self.symmetric else f"js({self.weight:g})"
+
+    @property
+    def symbol(self) -> str:
+        """JS(P, Q)."""
+        return "JS(P, Q)" if self.symmetric else f"JS_{self.weight:g}(P, Q)"
+
+    @property
+    def direction(self) -> str:
+        """Symmetric, or which share P has."""
+        return "symmetric in P and Q" if self.symmetric else f"P has weight {self.weight:g} in the mixture"
+
+    @property
+    def metric_power(self) -> float | None:
+        """√JS is a metric."""
+        return 0.5 if self.symmetric else None
+
+    @property
+    def f_zero(self) -> float:
+        """−(1 − w)·log(1 − w)."""
+        return -(1 - self.weight) * math.log1p(-self.weight)
+
+    @property
+    def slope_inf(self) -> float:
+        """−w·log w."""
+        return -self.weight * math.log(self.weight)
+
+    def inside(self, shared: Outcomes) -> Array:
+        """w·(p·log(p/m) − p + m) + (1 − w)·(q·log(q/m) − q + m)."""
+        w = self.weight
+        return w * _skew_terms(shared, 1 - w) + (1 - w) * _skew_terms(shared.swapped, w)
+
+    def _conjugate(self, xp: Namespace, u: Array) -> Array:
+        # (1 − w)·log m with m = (1 − w)/(1 − w·exp(u/w)), the mixture's ratio to q at the supremum.
+        w = self.weight
+        share = w * xp.exp(u / w)
+        below = share < 1
+        log_m = math.log1p(-w) - xp.log1p(-xp.where(below, share, 0.0))
+        return xp.where(below, (1 - w) * log_m, math.inf)

@@ -1,0 +1,309 @@
+"""The power family: everything that is a multiple of one integral, ∫ p^a q^(1−a), and its limits KL at a = 0 and 1.
+
+References
+----------
+.. [1] T. Minka, "Divergence measures and message passing", Microsoft Research TR-2005-173 (2005).
+.. [2] A. Cichocki, S. Amari, "Families of alpha- beta- and gamma-divergences", Entropy 12 (2010).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from dkl._array import Array, Namespace, epsilon, expm1_minus
+from dkl.divergences.base import Edges, Member, real_parameter
+from dkl.pairs import Outcomes
+
+
+def power_terms(o: Outcomes, a: float) -> Array:
+    """q·f_a(p/q) with f_a(t) = (t^a − 1 − a·(t − 1)) / (a·(a − 1)), for every real order a.
+
+    With L = log(p/q) this is q·L² times the second divided difference of exp at the nodes 0, a·L and L, which is
+    continuous through a = 0, where it gives KL(Q‖P), and a = 1, KL(P‖Q). Nodes less than 1 apart take the Taylor
+    series of the divided difference; nodes further apart take its recursion, sorted so that it cannot cancel.
+    """
+    if a == 1:
+        return kl_terms(o.xp, o.p, o.q, o.log_ratio)
+    if a < 0.5:
+        return power_terms(o.swapped, 1 - a)
+    xp, L = o.xp, o.log_ratio
+    s = xp.abs(L)
+    if a == 0.5:
+        return 2.0 * xp.where(L > 0, o.p, o.q) * xp.expm1(-0.5 * s) ** 2
+    span = max(1.0, a)
+    near = s * span < 1
+    return xp.where(near, _power_near(o, a, span, near), _power_far(o, a, span, near))
+
+
+def _power_near(o: Outcomes, a: float, span: float, near: Array) -> Array:
+    # Σ_k h_k(0, aL, L) / (k + 2)!, with h_k the complete homogeneous polynomial, L^k · (1 + a + … + a^k).
+    xp = o.xp
+    y = span * o.xp.where(near, o.log_ratio, 0.0)
+    eps = epsilon(xp, y.dtype)
+    coefficients, homogeneous, k = [0.5], 1.0, 0
+    while 2 * coefficients[-1] > eps / 4:
+        k += 1
+        homogeneous = homogeneous / span + (a / span) ** k
+        coefficients.append(homogeneous / math.factorial(k + 2))
+    series = coefficients[-1] + 0.0 * y
+    for coefficient in reversed(coefficients[:-1]):
+        series = series * y + coefficient
+    return o.q * (y / span) ** 2 * series
+
+
+def _power_far(o: Outcomes, a: float, span: float, near: Array) -> Array:
+    xp = o.xp
+    L = xp.where(near, 1.0, o.log_ratio)
+    s = xp.abs(L)
+    power = xp.exp(xp.where(near, 0.0, o.log_q + a * L))
+    p_larger = L > 0
+    if a < 1:
+        high, middle = xp.where(p_larger, o.p, o.q), power
+        above, below = xp.where(p_larger, 1 - a, a) * s, xp.where(p_larger, a, 1 - a) * s
+    else:
+        high, middle = xp.where(p_larger, power, o.q), o.p
+        above, below = xp.where(p_larger, a - 1, 1.0) * s, xp.where(p_larger, 1.0, a - 1) * s
+    return s / span * (high * _mean_decay(xp, above) - middle * _mean_decay(xp, below))
+
+
+def _mean_decay(xp: Namespace, gap: Array) -> Array:
+    """(1 − exp(−g))/g, the mean of exp(−x) over [0, g]."""
+    positive = gap > 0
+    g = xp.where(positive, gap, 1.0)
+    return xp.where(positive, -xp.expm1(-g) / g, 1.0)
+
+
+def kl_terms(xp: Namespace, p: Array, r: Array, log_ratio: Array) -> Array:
+    """p·log(p/r) − p + r = p·(exp(u) − 1 − u) with u = log(r/p)."""
+    near = log_ratio > -1
+    u = -xp.where(near, log_ratio, 0.0)
+    return xp.where(near, p * expm1_minus(xp, u), (r - p) + p * xp.where(near, 0.0, log_ratio))
+
+
+class Power(Member, ABC):
+    """A multiple of Σ q·f_a(p/q), which is (∫ p^a q^(1−a) − 1) / (a·(a − 1)) and its limits KL at a = 0 and a = 1.
+
+    Its conjugate is ((1 + (a − 1)·u)^(a/(a−1)) − 1)/a, with exp(u) − 1 at a = 1 and −log(1 − u) at a = 0.
+    """
+
+    if TYPE_CHECKING:
+
+        @property
+        def order(self) -> float:
+            """The order a: the exponent of p."""
+
+    @property
+    def scale(self) -> float:
+        """The multiple."""
+        return 1.0
+
+    @property
+    def symmetric(self) -> bool:
+        """Only at order 1/2."""
+        return self.order == 0.5
+
+    @property
+    def unit(self) -> str:
+        """Nats in the limits of order 0 and 1, where the divergence is a KL."""
+        return "nats" if self.order in (0.0, 1.0) else ""
+
+    @property
+    def f_zero(self) -> float:
+        """scale/a for a > 0, else inf."""
+        return self.scale / self.order if self.order > 0 else math.inf
+
+    @property
+    def slope_inf(self) -> float:
+        """scale/(1 − a) for a < 1, else inf."""
+        return self.scale / (1 - self.order) if self.order < 1 else math.inf
+
+    @property
+    def slopes(self) -> Edges:
+        """f'(0) is finite for a > 1, and its mirror image for a < 0."""
+        a = self.order
+        return Edges(self.scale / (1 - a) if a > 1 else math.inf, self.scale / a if a < 0 else math.inf)
+
+    def inside(self, shared: Outcomes) -> Array:
+        """The terms of the power integral, scaled."""
+        terms = power_terms(shared, self.order)
+        return terms if self.scale == 1 else self.scale * terms
+
+    def _conjugate(self, xp: Namespace, u: Array) -> Array:
+        a, v = self.order, u / self.scale
+        if a == 1:
+            return self.scale * xp.expm1(v)
+        base = xp.maximum((a - 1) * v, xp.full_like(v, -1.0))  # 1 + base = t^(a−1) at the supremum; t = 0 below
+        edge = base <= -1
+        log_t = xp.log1p(xp.where(edge, 0.0, base)) / (a - 1)
+        inner = log_t if a == 0 else xp.expm1(a * log_t) / a
+        at_edge = math.inf if 0 <= a < 1 else -1 / a
+        return self.scale * xp.where(edge, at_edge, inner)
+
+
+@dataclass(frozen=True, repr=False)
+class KL(Power):
+    """Kullback-Leibler divergence Σ p·log(p/q): what it costs to believe Q where P is true."""
+
+    name: ClassVar[str] = "kl"
+    symbol: ClassVar[str] = "KL(P‖Q)"
+    direction: ClassVar[str] = "from P to Q: the mean of log(p/q) under P, the first argument"
+    order: ClassVar[float] = 1.0
+
+
+@dataclass(frozen=True, repr=False)
+class ReverseKL(Power):
+    """KL(Q‖P): the Kullback-Leibler divergence with the arguments exchanged."""
+
+    name: ClassVar[str] = "reverse_kl"
+    symbol: ClassVar[str] = "KL(Q‖P)"
+    direction: ClassVar[str] = "from Q to P: the mean of log(q/p) under Q, the second argument"
+    order: ClassVar[float] = 0.0
+
+
+@dataclass(frozen=True, repr=False)
+class Chi2(Power):
+    """Pearson's χ², Σ (p − q)²/q."""
+
+    name: ClassVar[str] = "chi2"
+    symbol: ClassVar[str] = "χ²(P‖Q)"
+    direction: ClassVar[str] = "of P against the reference Q, which divides"
+    order: ClassVar[float] = 2.0
+    scale: ClassVar[float] = 2.0
+
+
+@dataclass(frozen=True, repr=False)
+class NeymanChi2(Power):
+    """Neyman's χ², Σ (p − q)²/p: Pearson's with the arguments exchanged."""
+
+    name: ClassVar[str] = "neyman_chi2"
+    symbol: ClassVar[str] = "χ²(Q‖P)"
+    direction: ClassVar[str] = "of Q against the reference P, which divides"
+    order: ClassVar[float] = -1.0
+    scale: ClassVar[float] = 2.0
+
+
+@dataclass(frozen=True, repr=False)
+class SquaredHellinger(Power):
+    """Squared Hellinger distance ½ Σ (√p − √q)² = 1 − Σ √(pq), in [0, 1]."""
+
+    name: ClassVar[str] = "squared_hellinger"
+    symbol: ClassVar[str] = "H²(P, Q)"
+    order: ClassVar[float] = 0.5
+    scale: ClassVar[float] = 0.25
+    metric_power: ClassVar[float | None] = 0.5
+
+
+@dataclass(frozen=True)
+class Tsallis(Power):
+    """Tsallis relative entropy (∫ p^a q^(1−a) − 1)/(a − 1); KL(P‖Q) at order 1.
+
+    Parameters
+    ----------
+    order : float
+        a ≥ 0, finite. Order 0 is Q's mass outside P's support.
+
+    Examples
+    --------
+    >>> import dkl
+    >>> float(dkl.Tsallis(2)([0.5, 0.5], [0.25, 0.75])) == float(dkl.chi2([0.5, 0.5], [0.25, 0.75]))
+    True
+    """
+
+    order: float
+    direction: ClassVar[str] = "of P relative to Q"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "order", real_parameter(self.order, "order", 0.0))
+        if math.isinf(self.order):
+            raise ValueError("order = inf lies outside the domain of a Tsallis divergence, [0, ∞)")
+
+    @property
+    def name(self) -> str:
+        """``tsallis(order)``."""
+        return f"tsallis({self.order:g})"
+
+    @property
+    def symbol(self) -> str:
+        """Tₐ(P‖Q)."""
+        return f"T_{self.order:g}(P‖Q)"
+
+    @property
+    def scale(self) -> float:
+        """The order itself."""
+        return self.order
+
+    @property
+    def f_zero(self) -> float:
+        """1 at every order."""
+        return 1.0
+
+    @property
+    def unit(self) -> str:
+        """Nats at order 1, where it is KL."""
+        return "nats" if self.order == 1 else ""
+
+
+#: Minka's α from each convention's own parameter. Sources: minka [1]; amari: S. Amari, Information Geometry and Its
+#: Applications (2016), where the exponents of p and q are (1 − α)/2 and (1 + α)/2; renyi_order: the exponent of p, as
+#: in Rényi's divergence; tfp: tfp.vi.amari_alpha, whose D_f[p, q] is E_q f(p/q); pyro: pyro.infer.RenyiELBO, whose α is
+#: the exponent of the variational q (Li and Turner, "Rényi divergence variational inference", 2016).
+ALPHA_CONVENTIONS: dict[str, Callable[[float], float]] = {
+    "minka": lambda alpha: alpha,
+    "amari": lambda alpha: (1 - alpha) / 2,
+    "renyi_order": lambda alpha: alpha,
+    "tfp": lambda alpha: alpha,
+    "pyro": lambda alpha: 1 - alpha,
+}
+
+
+@dataclass(frozen=True)
+class Alpha(Power):
+    """Minka's α-divergence, (1 − ∫ p^α q^(1−α)) / (α·(1 − α)).
+
+    α → 1 is KL(P‖Q), α → 0 is KL(Q‖P), α = 1/2 four times the squared Hellinger distance, α = 2 half of χ².
+
+    Parameters
+    ----------
+    alpha : float
+        Any real number, read by ``convention``.
+    convention : {"minka", "amari", "renyi_order", "tfp", "pyro"}
+        Whose α it is. The divergence is the same; only its parameter is translated.
+
+    Examples
+    --------
+    >>> import dkl
+    >>> p, q = [0.5, 0.5], [0.25, 0.75]
+    >>> dkl.Alpha(-1, "amari")(p, q) == dkl.Alpha(1)(p, q) == dkl.kl(p, q)
+    np.True_
+    """
+
+    alpha: float
+    convention: str = "minka"
+    direction: ClassVar[str] = "of P relative to Q, towards KL(P‖Q) as α → 1 and KL(Q‖P) as α → 0"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "alpha", real_parameter(self.alpha, "alpha", -math.inf))
+        if math.isinf(self.alpha):
+            raise ValueError(f"alpha = {self.alpha} must be finite")
+        if self.convention not in ALPHA_CONVENTIONS:
+            known = ", ".join(map(repr, ALPHA_CONVENTIONS))
+            raise ValueError(f"convention = {self.convention!r} is not one of {known}")
+
+    @property
+    def order(self) -> float:
+        """The exponent of p: Minka's α."""
+        return ALPHA_CONVENTIONS[self.convention](self.alpha)
+
+    @property
+    def name(self) -> str:
+        """``alpha(α)`` in Minka's convention."""
+        return f"alpha({self.order:g})"
+
+    @property
+    def symbol(self) -> str:
+        """D_α(P‖Q)."""
+        return f"D_α={self.order:g}(P‖Q)"

@@ -1,0 +1,84 @@
+"""Symmetric members that need neither a power nor a mixture: Jeffreys, total variation, triangular."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from dkl._array import Array, Namespace
+from dkl.divergences.base import Edges, Member
+from dkl.pairs import Outcomes
+
+
+@dataclass(frozen=True, repr=False)
+class Jeffreys(Member):
+    """Jeffreys' divergence KL(P‖Q) + KL(Q‖P) = Σ (p − q)·log(p/q)."""
+
+    name: ClassVar[str] = "jeffreys"
+    symbol: ClassVar[str] = "J(P, Q)"
+    symmetric: ClassVar[bool] = True
+    unit: ClassVar[str] = "nats"
+    f_zero: ClassVar[float] = math.inf
+    slope_inf: ClassVar[float] = math.inf
+
+    def inside(self, shared: Outcomes) -> Array:
+        """(p − q)·log(p/q)."""
+        return shared.difference * shared.log_ratio
+
+    def _conjugate(self, xp: Namespace, u: Array) -> Array:
+        # At the supremum 1/t = W solves W + log W = 1 − u, and f*(u) = W + 1/W + u − 2. Newton on the convex left side
+        # in log W comes down to the root from above.
+        target = 1 - u
+        log_w = xp.where(target > 1, xp.log(xp.where(target > 1, target, 1.0)), target)
+        for _ in range(12):
+            w = xp.exp(log_w)
+            log_w = log_w - (log_w + w - target) / (1 + w)
+        return xp.expm1(log_w) + xp.expm1(-log_w) + u
+
+
+@dataclass(frozen=True, repr=False)
+class TotalVariation(Member):
+    """Total variation distance ½ Σ |p − q| in [0, 1]: the largest difference in probability of any event."""
+
+    name: ClassVar[str] = "tv"
+    symbol: ClassVar[str] = "TV(P, Q)"
+    symmetric: ClassVar[bool] = True
+    metric_power: ClassVar[float | None] = 1.0
+    f_zero: ClassVar[float] = 0.5
+    slope_inf: ClassVar[float] = 0.5
+    slopes: ClassVar[Edges] = Edges(-0.5, -0.5)
+
+    def inside(self, shared: Outcomes) -> Array:
+        """|p − q|/2."""
+        return 0.5 * shared.xp.abs(shared.difference)
+
+    def _conjugate(self, xp: Namespace, u: Array) -> Array:
+        return xp.maximum(u, xp.full_like(u, -0.5))
+
+
+@dataclass(frozen=True, repr=False)
+class Triangular(Member):
+    """Triangular discrimination Σ (p − q)²/(p + q), in [0, 2].
+
+    References
+    ----------
+    .. [1] F. Topsøe, "Some inequalities for information divergence and related measures of discrimination", IEEE
+       Transactions on Information Theory 46 (2000).
+    """
+
+    name: ClassVar[str] = "triangular"
+    symbol: ClassVar[str] = "Δ(P, Q)"
+    symmetric: ClassVar[bool] = True
+    metric_power: ClassVar[float | None] = 0.5
+    f_zero: ClassVar[float] = 1.0
+    slope_inf: ClassVar[float] = 1.0
+    slopes: ClassVar[Edges] = Edges(-3.0, -3.0)
+
+    def inside(self, shared: Outcomes) -> Array:
+        """(p − q)·tanh(½ log(p/q)), since (p − q)/(p + q) is that tanh."""
+        return shared.difference * shared.xp.tanh(0.5 * shared.log_ratio)
+
+    def _conjugate(self, xp: Namespace, u: Array) -> Array:
+        inner = xp.maximum(u, xp.full_like(u, -3.0))
+        return xp.where(u < -3, -1.0, 4 - inner - 4 * xp.sqrt(1 - inner))
