@@ -97,12 +97,12 @@ def bootstrap(
         size = min(step, resamples - start)
         drawn = [_draw(side[occupied], size, rng) for side in (reference, current)]
         shares = [np.add.reduceat(side, coarse_starts, axis=1) / side.sum(axis=1, keepdims=True) for side in drawn]
-        block = _divergences(*shares)
+        block: tuple[FloatVector, ...] = _divergences(*shares)
         if gaps is not None:
             block = (*block, _distance(drawn[0][:, : len(placed)], drawn[1][:, : len(placed)], gaps))
         blocks.append(block)
     joined = [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
-    return Resampled(*joined[:4], wasserstein=joined[4] if gaps is not None else None)
+    return Resampled(joined[0], joined[1], joined[2], joined[3], joined[4] if gaps is not None else None)
 
 
 def _draw(counts: IntVector, size: int, rng: np.random.Generator) -> FloatVector:
@@ -207,7 +207,7 @@ def _permuted_statistics(totals: IntVector, n: int, permutations: int, rng: np.r
 
 
 def _x_log_x(counts: IntVector) -> FloatVector:
-    return counts * np.log(np.maximum(counts, 1))  # type: ignore[no-any-return]  # a product of number arrays is one
+    return np.multiply(counts, np.log(np.maximum(counts, 1)), dtype=np.float64)
 
 
 def adjust(p_values: Sequence[float]) -> list[float]:
