@@ -95,6 +95,6 @@ def _damaged(where: str, error: Exception, noun: str) -> DataError:
     text = one_line(error)
     if "pickle" in text:
         return DataError(
-            f"{where}: holds pickled Python objects or is no {noun}; convert it to numbers, for objects are never unpickled"
+            f"{where}: holds pickled Python objects or is no {noun}; convert it to numbers (nothing is ever unpickled)"
         )
     return DataError(f"{where}: is damaged, cut short or no {noun}: {text}")

@@ -12,7 +12,18 @@ import numpy as np
 import numpy.typing as npt
 
 from dkl.comparison import inference
-from dkl.comparison.result import Cell, CellKind, ColumnComparison, Measured, Quantity, Settings, Test, Verdict, short
+from dkl.comparison.result import (
+    OWN_UNIT,
+    Cell,
+    CellKind,
+    ColumnComparison,
+    Measured,
+    Quantity,
+    Settings,
+    Test,
+    Verdict,
+    short,
+)
 from dkl.divergences import Divergence, js, kl, reverse_kl, tv
 from dkl.methods.tables import ColumnCounts, ColumnPlan, Family, Number, NumericCounts, NumericPlan, ValueCounts
 from dkl.representations import Counts
@@ -252,8 +263,8 @@ def _reason(slots: Sequence[_Slot], lacking: Literal["reference", "current"]) ->
     names = ", ".join(slot.label for slot in missing[:_NAMED])
     more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
     sides = {"reference": "the reference", "current": "the current data"}
-    cells = "1 cell" if len(missing) == 1 else f"{len(missing)} cells"
-    return f"{sides[lacking]} has no row in {cells} that hold {share:.3g} of {sides[other]}: {names}{more}"
+    cells = "1 cell that holds" if len(missing) == 1 else f"{len(missing)} cells that hold"
+    return f"{sides[lacking]} has no row in {cells} a share {share:.3g} of {sides[other]}: {names}{more}"
 
 
 # Categorical columns
@@ -308,7 +319,7 @@ def _fine_cells(plan: NumericPlan, reference: NumericCounts, current: NumericCou
     line = len(plan.values) + 1
     ends = np.flatnonzero(np.asarray(plan.coarse, dtype=bool)) + 1
     starts = np.concatenate([[0], ends, np.arange(line, line + len(_MISSING))]).astype(np.intp)
-    scale, unit = _UNITS.get(plan.family, (1, "the column's unit"))
+    scale, unit = _UNITS.get(plan.family, (1, OWN_UNIT))
     lows = [side.minimum for side in (reference, current) if side.minimum is not None]
     highs = [side.maximum for side in (reference, current) if side.maximum is not None]
     points, widths = np.zeros(line), np.zeros(line)

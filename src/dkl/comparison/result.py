@@ -30,6 +30,9 @@ LABELS = {
 }
 """Each measured quantity's name in formulas."""
 
+OWN_UNIT = "the column's unit"
+"""Unit of a distance between numbers, of which the library does not know what they count."""
+
 Quantity = Literal["js", "kl_reference_current", "kl_current_reference", "tv", "wasserstein"]
 ColumnStatus = Literal["measured", "only_in_reference", "only_in_current", "type_mismatch", "not_measurable"]
 CellKind = Literal["interval", "value", "other", "unseen", "null", "nan", "+inf", "-inf"]
@@ -141,7 +144,8 @@ class Measured:
         }
 
     def __str__(self) -> str:
-        text = f"{self.label} = {short(self.value)} {self.unit}"
+        unit = "" if self.unit == OWN_UNIT else f" {self.unit}"
+        text = f"{self.label} = {short(self.value)}{unit}"
         if self.interval is not None:
             text += f" [{short(self.interval[0])}, {short(self.interval[1])}]"
         if self.smoothed is not None:
@@ -587,7 +591,7 @@ class Comparison:
                 "kl_reference_current": "nats",
                 "kl_current_reference": "nats",
                 "tv": "share of rows",
-                "wasserstein": "the column's own unit",
+                "wasserstein": OWN_UNIT,
                 "contribution": "nats of JS, + where the current side has the larger share",
             },
             "directions": dict(DIRECTIONS),

@@ -187,16 +187,14 @@ class NumericPlan:
 
     @cached_property
     def _last_left(self) -> dict[str, npt.NDArray[Any]]:
-        """For each domain the largest number left of each cut, so that one `searchsorted` finds the cells."""
-        whole = np.asarray(self.values, dtype=self.domain)
+        """For each domain, the largest number left of each cut."""
+        values = np.asarray(self.values, dtype=self.domain)
         below = np.asarray(self.below, dtype=bool)
-        reals = whole.astype(np.float64)
-        # NaN sorts last: [-inf | finite cells | +inf | NaN] come out of the one search.
-        inner = np.where(below, np.nextafter(reals, -np.inf), reals)
-        last_left = {"float64": np.concatenate([[-np.inf], inner, [np.finfo(np.float64).max, np.inf]])}
+        reals = values.astype(np.float64)
+        last_left: dict[str, npt.NDArray[Any]] = {"float64": np.where(below, np.nextafter(reals, -np.inf), reals)}
         if self.domain != "float64":
             lowest = np.iinfo(self.domain).min
-            last_left[self.domain] = np.where(below, np.maximum(whole, lowest + 1) - whole.dtype.type(1), whole)
+            last_left[self.domain] = np.where(below, np.maximum(values, lowest + 1) - values.dtype.type(1), values)
         return last_left
 
     def zero(self) -> NumericCounts:
@@ -210,35 +208,37 @@ class NumericPlan:
             return self._count_reals(values.astype(np.float64, copy=False), array.null_count)
         return self._count_integers(values, array.null_count)
 
+    # The values are sorted and the edges searched among them, not the other way round: NumPy sorts a batch by vector
+    # instructions, which takes a tenth of the time of searching each value among hundreds of edges.
+
     def _count_reals(self, values: npt.NDArray[np.float64], null: int) -> NumericCounts:
-        cells = len(self.values) + 1
-        places = np.searchsorted(self._last_left["float64"], values)
-        counts = np.bincount(places, minlength=cells + 3)
-        infinite_or_nan = int(counts[0] + counts[cells + 1] + counts[cells + 2])
-        finite = values[np.isfinite(values)] if infinite_or_nan else values
+        ordered = np.sort(values)  # NaN comes last
+        edges = np.concatenate([[-np.inf], self._last_left["float64"], [np.finfo(np.float64).max, np.inf]])
+        upto = np.searchsorted(ordered, edges, side="right")
+        first, last = int(upto[0]), int(upto[-2])
         return NumericCounts(
-            counts[1 : cells + 1].astype(np.int64),
+            np.diff(upto[:-1]).astype(np.int64),
             null=null,
-            nan=int(counts[cells + 2]),
-            positive_infinity=int(counts[cells + 1]),
-            negative_infinity=int(counts[0]),
-            minimum=float(finite.min()) if finite.size else None,
-            maximum=float(finite.max()) if finite.size else None,
+            nan=len(ordered) - int(upto[-1]),
+            positive_infinity=int(upto[-1]) - last,
+            negative_infinity=first,
+            minimum=float(ordered[first]) if last > first else None,
+            maximum=float(ordered[last - 1]) if last > first else None,
         )
 
     def _count_integers(self, values: npt.NDArray[Any], null: int) -> NumericCounts:
-        limits = np.iinfo(self.domain)
-        lowest = int(values.min()) if values.size else None
-        highest = int(values.max()) if values.size else None
-        if values.dtype != self.domain:  # int64 against uint64: beyond the other's range is in an outermost cell
-            if values.dtype == np.uint64:
-                values = np.minimum(values, np.uint64(limits.max))
+        ordered = np.sort(values)
+        lowest, highest = (int(ordered[0]), int(ordered[-1])) if len(ordered) else (None, None)
+        if ordered.dtype != self.domain:  # what lies beyond the other type's range belongs to an outermost cell
+            limits = np.iinfo(self.domain)
+            if ordered.dtype == np.uint64:
+                ordered = np.minimum(ordered, np.uint64(limits.max))
             else:
-                values = np.maximum(values, 0)
-            values = values.astype(self.domain)
-        places = np.searchsorted(self._last_left[self.domain], values)
-        counts = np.bincount(places, minlength=len(self.values) + 1).astype(np.int64)
-        return NumericCounts(counts, null=null, minimum=lowest, maximum=highest)
+                ordered = np.maximum(ordered, 0)
+            ordered = ordered.astype(self.domain)
+        upto = np.searchsorted(ordered, self._last_left[self.domain], side="right")
+        cells = np.diff(upto, prepend=0, append=len(ordered)).astype(np.int64)
+        return NumericCounts(cells, null=null, minimum=lowest, maximum=highest)
 
 
 @dataclass(frozen=True, slots=True)
