@@ -32,7 +32,7 @@ class ParquetSource(TableSource):
 
     def _open(self, dictionary: list[str]) -> pq.ParquetFile:
         try:
-            return pq.ParquetFile(self._path, read_dictionary=dictionary, pre_buffer=True)
+            return pq.ParquetFile(self._path, read_dictionary=dictionary, pre_buffer=False, buffer_size=1 << 20)
         except (pa.ArrowException, OSError) as error:
             raise DataError(
                 f"{self.description}: is damaged, cut short or no Parquet file: {one_line(error)}"

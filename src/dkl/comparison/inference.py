@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 from dkl.divergences import JS
 from dkl.representations import Counts
@@ -181,14 +181,14 @@ def significance(reference: IntVector, current: IntVector, permutations: int, rn
         return Significance(0.0, 0, 1.0, "one value only")
     statistic = 2 * (n + m) * float(JS(n / (n + m))(Counts(a), Counts(b)))
     if (a + b).min() * min(n, m) / (n + m) >= _LEAST_EXPECTED:
-        return Significance(statistic, degrees, float(stats.chi2.sf(statistic, degrees)), "chi-squared")
+        return Significance(statistic, degrees, float(special.chdtrc(degrees, statistic)), "chi-squared")
     permuted = _permuted_statistics(a + b, n, permutations, rng)
     # Tables that tie with the observed one must count as reaching it, whatever their rounding.
     reached = int(np.count_nonzero(permuted >= statistic * (1 - 1e-9) - 1e-9))
     p_value = (1 + reached) / (permutations + 1)
     mean, variance = float(permuted.mean()), float(permuted.var())
     if reached == 0 and variance > 0:
-        p_value = min(p_value, float(stats.gamma.sf(statistic, mean**2 / variance, scale=variance / mean)))
+        p_value = min(p_value, float(special.gammaincc(mean**2 / variance, statistic * mean / variance)))
     return Significance(statistic, degrees, p_value, "permutation", permutations)
 
 
@@ -211,5 +211,18 @@ def _x_log_x(counts: IntVector) -> FloatVector:
 
 
 def adjust(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values for the number of columns by Benjamini and Hochberg's false discovery rate."""
-    return [float(p) for p in stats.false_discovery_control(p_values)] if p_values else []
+    """Adjust p-values for the number of columns by Benjamini and Hochberg's false discovery rate.
+
+    As `scipy.stats.false_discovery_control`, without the half second that importing `scipy.stats` takes.
+
+    Examples
+    --------
+    >>> adjust([0.04, 0.01, 0.9])
+    [0.06, 0.03, 0.9]
+    """
+    order = np.argsort(p_values)[::-1]
+    ranks = np.arange(len(order), 0, -1)
+    scaled = np.minimum.accumulate(np.asarray(p_values, dtype=np.float64)[order] * len(order) / ranks)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(scaled, 1.0)
+    return adjusted.tolist()

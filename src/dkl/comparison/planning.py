@@ -44,7 +44,7 @@ class RowSample:
         keys = self._random.random(batch.num_rows)
         rows = np.flatnonzero(keys < self._threshold)
         if len(rows) < len(keys):
-            batch, keys = batch.take(pa.array(rows)), keys[rows]
+            batch, keys = batch.take(_indices(rows)), keys[rows]
         self._keys.append(keys)
         self._chunks.append(batch)
         self._held += len(keys)
@@ -53,10 +53,10 @@ class RowSample:
 
     def _prune(self) -> None:
         keys = np.concatenate(self._keys)
-        kept = np.argpartition(keys, self._size)[: self._size]
-        table = pa.Table.from_batches(self._chunks).take(pa.array(np.sort(kept)))
+        kept = np.sort(np.argpartition(keys, self._size)[: self._size])
+        table = pa.Table.from_batches(self._chunks).take(_indices(kept))
         self._chunks = table.combine_chunks().to_batches()
-        self._keys = [keys[np.sort(kept)]]
+        self._keys = [keys[kept]]
         self._held = self._size
         self._threshold = float(keys[kept].max())
 
@@ -68,6 +68,11 @@ class RowSample:
         if chunks and pa.types.is_dictionary(chunks[0].type):
             chunks = [chunk.dictionary_decode() for chunk in chunks]
         return pa.concat_arrays(chunks) if chunks else pa.nulls(0)
+
+
+def _indices(rows: npt.NDArray[np.intp]) -> pa.Array:
+    """Return row numbers as Arrow takes them; unlike `pyarrow.array`, this does not import pandas to look at them."""
+    return pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows.astype(np.int64))])
 
 
 def numeric_plan(sample: npt.NDArray[Any], domain: Domain, family: Family, bins: int) -> NumericPlan:
