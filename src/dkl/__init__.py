@@ -115,6 +115,8 @@ __all__ = ["__version__", *_HOME_OF, "plots"]
 def __getattr__(name: str) -> Any:
     if name in _HOME_OF:
         value = getattr(import_module(f"dkl.{_HOME_OF[name]}"), name)
+        # Now rather than at the first measurement, which torch.compile may be tracing.
+        import_module("dkl.rules").load()
     elif name in _HOMES:
         value = import_module(f"dkl.{name}")
     else:

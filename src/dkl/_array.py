@@ -9,51 +9,85 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import array_api_compat
 import numpy as np
 
 Array: TypeAlias = Any
 Namespace: TypeAlias = Any
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 # Below this length the library's own sum is as accurate as a tree of sums.
 _TREE_LEAF = 64
 
 
-# NumPy warns where a number leaves the floating range. Here that is an answer (an infinite term, a vanishing one).
-overflowing = np.errstate(over="ignore", under="ignore")
+def overflowing(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Let numbers leave the floating range without NumPy's warning: an infinite term, or none, is an answer here."""
+
+    @wraps(function)
+    def quiet(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        if _compiling():
+            return function(*args, **kwargs)
+        with np.errstate(over="ignore", under="ignore"):
+            return function(*args, **kwargs)
+
+    return quiet
+
+
+def _compiling() -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.compiler.is_compiling()
+
+
+# The namespace of each type of array met so far; None for a type that is no array. A dictionary and not
+# functools.cache, # through which torch.compile cannot see.
+_namespaces: dict[type, Namespace | None] = {}
+
+
+def _namespace(x: Any) -> Namespace | None:
+    kind = type(x)
+    if kind not in _namespaces:
+        is_array = array_api_compat.is_array_api_obj(x)
+        _namespaces[kind] = array_api_compat.array_namespace(x) if is_array else None
+    return _namespaces[kind]
+
+
+_numpy = _namespace(np.empty(0))
 
 
 def namespace_of(**arguments: Any) -> Namespace:
     """The array API namespace shared by the arguments that are arrays; NumPy's where none is (lists, numbers)."""
-    arrays = {name: x for name, x in arguments.items() if array_api_compat.is_array_api_obj(x)}
-    spaces = {name: array_api_compat.array_namespace(x) for name, x in arrays.items()}
-    distinct = {space.__name__: name for name, space in spaces.items()}
-    if len(distinct) > 1:
-        kinds = " and ".join(f"{name} a {type(arrays[name]).__module__.split('.')[0]} array" for name in arguments)
+    found = {name: _namespace(x) for name, x in arguments.items()}
+    spaces = [xp for xp in found.values() if xp is not None]
+    if not spaces:
+        return _numpy
+    if any(xp is not spaces[0] for xp in spaces):
+        names = {name: xp.__name__.removeprefix("array_api_compat.") for name, xp in found.items() if xp is not None}
+        kinds = " and ".join(f"{name} is from {library}" for name, library in names.items())
         raise TypeError(f"{kinds}: convert one of them, so that both come from the same array library")
-    if spaces:
-        return next(iter(spaces.values()))
-    return array_api_compat.array_namespace(np.empty(0))
+    return spaces[0]
 
 
-def as_array(xp: Namespace, x: Any, name: str, like: Array | None = None) -> Array:
+def as_array(xp: Namespace, x: Any, name: str, like: Any = None) -> Array:
     """``x`` as an array of ``xp`` with a real dtype, on the device of ``like``; a TypeError names what is not one."""
-    if not array_api_compat.is_array_api_obj(x):
+    if _namespace(x) is None:
         try:
             host = np.asarray(x)
         except (ValueError, TypeError) as error:
             raise TypeError(f"{name} is a {type(x).__name__} that is not a rectangular array: {error}") from error
         if host.dtype.kind not in "biuf":
             raise TypeError(f"{name} must hold real numbers, got {_describe_kind(x, host)}")
-        device = (
-            {} if like is None or array_api_compat.is_numpy_namespace(xp) else {"device": array_api_compat.device(like)}
-        )
-        return xp.asarray(host.tolist() if host.ndim == 0 else host, **device)
-    if array_api_compat.is_numpy_array(x) and x.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must hold real numbers, got an array of dtype {x.dtype}")
-    if not array_api_compat.is_numpy_array(x) and xp.isdtype(x.dtype, "complex floating"):
+        if xp is _numpy or _namespace(like) is None:
+            return xp.asarray(host)
+        # A list beside another library's array takes that array's precision, as a Python number would.
+        dtype = like.dtype if host.dtype.kind == "f" and xp.isdtype(like.dtype, "real floating") else None
+        return xp.asarray(host, dtype=dtype, device=device_of(like))
+    real = x.dtype.kind in "biuf" if xp is _numpy else not xp.isdtype(x.dtype, "complex floating")
+    if not real:
         raise TypeError(f"{name} must hold real numbers, got an array of dtype {x.dtype}")
     return x
 
@@ -62,6 +96,12 @@ def _describe_kind(x: Any, host: np.ndarray[Any, Any]) -> str:
     if host.ndim == 0 and host.dtype.kind == "O":
         return f"a {type(x).__name__}"
     return f"a {type(x).__name__} of dtype {host.dtype}"
+
+
+def device_of(x: Array) -> Any:
+    """Where an array lives, in its library's own terms."""
+    # torch.compile would warn of the caches inside array_api_compat.
+    return x.device if hasattr(x, "detach") else array_api_compat.device(x)
 
 
 def real_floating(xp: Namespace, *arrays: Array) -> list[Array]:
@@ -91,7 +131,7 @@ def is_half(dtype: Any) -> bool:
 
 def widest(xp: Namespace, x: Array) -> Array:
     """``x`` in float64 where its library and device have it, else unchanged (JAX without x64, some accelerators)."""
-    dtypes = xp.__array_namespace_info__().dtypes(device=array_api_compat.device(x), kind="real floating")
+    dtypes = xp.__array_namespace_info__().dtypes(device=device_of(x), kind="real floating")
     wide = dtypes.get("float64")
     return x if wide is None or x.dtype == wide else xp.astype(x, wide)
 
@@ -105,8 +145,7 @@ def epsilon(xp: Namespace, dtype: Any) -> float:
 
 def holds(condition: Array) -> bool | None:
     """The truth of a one-element boolean array, or None where a tracer hides it (jax.jit, torch.compile, vmap)."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.compiler.is_compiling():
+    if _compiling():
         return None
     jax = sys.modules.get("jax")
     hidden: tuple[type[Exception], ...] = () if jax is None else (jax.errors.ConcretizationTypeError,)
@@ -123,10 +162,9 @@ def holds(condition: Array) -> bool | None:
 
 def to_numpy(x: Array) -> np.ndarray[Any, Any]:
     """A NumPy copy or view of any array, for messages and for libraries that know NumPy alone."""
-    if array_api_compat.is_torch_array(x):
+    if hasattr(x, "detach"):
         x = x.detach().cpu()
         x = x.float() if is_half(x.dtype) else x
-        return np.asarray(x.numpy())
     return np.asarray(x)
 
 
@@ -168,7 +206,7 @@ def log_softmax(xp: Namespace, x: Array) -> Array:
     """
     top = xp.max(x, axis=-1, keepdims=True)
     first = xp.argmax(x, axis=-1, keepdims=True)
-    outcomes = xp.arange(x.shape[-1], device=array_api_compat.device(x))
+    outcomes = xp.arange(x.shape[-1], device=device_of(x))
     rest = xp.where(outcomes == first, 0.0, xp.exp(x - top))
     return (x - top) - xp.log1p(tree_sum(xp, rest))[..., None]
 

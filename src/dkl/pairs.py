@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 
 from dkl._array import Array, Namespace, expm1_minus, log_softmax, logsumexp, tree_sum
 
@@ -27,7 +26,7 @@ class Outcomes:
     _log_p: Array | None = None
     _log_q: Array | None = None
 
-    @cached_property
+    @property
     def difference(self) -> Array:
         """P − q, to full relative precision."""
         if not self.from_logs:
@@ -41,17 +40,17 @@ class Outcomes:
             self.q * self.xp.expm1(self.xp.where(p_larger, 0.0, L)),
         )
 
-    @cached_property
+    @property
     def log_p(self) -> Array:
         """Log p; right also where p itself underflows, if the pair came from logs."""
         return self.xp.log(self.p) if self._log_p is None else self._log_p
 
-    @cached_property
+    @property
     def log_q(self) -> Array:
         """Log q; right also where q itself underflows, if the pair came from logs."""
         return self.xp.log(self.q) if self._log_q is None else self._log_q
 
-    @cached_property
+    @property
     def swapped(self) -> Outcomes:
         """The pair (Q, P)."""
         return Outcomes(self.xp, self.q, self.p, -self.log_ratio, self.from_logs, self._log_q, self._log_p)
@@ -68,7 +67,7 @@ class Pair:
     in_q: Array
     shared: Outcomes
 
-    @cached_property
+    @property
     def in_both(self) -> Array:
         """Where p > 0 and q > 0."""
         return self.in_p & self.in_q

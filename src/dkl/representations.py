@@ -258,7 +258,7 @@ def outcome_pair(p: FiniteOutcomes, q: FiniteOutcomes, axis: Axis = -1) -> tuple
     converted and its rounding would show.
     """
     xp = namespace_of(p=p.array, q=q.array)
-    x, y = as_array(xp, p.array, "p", like=_first_array(q, p)), as_array(xp, q.array, "q", like=_first_array(p, q))
+    x, y = as_array(xp, p.array, "p", like=q.array), as_array(xp, q.array, "q", like=p.array)
     layout = _layout(x, y, axis)
     x, y = _read_side(xp, p, x, "p", layout), _read_side(xp, q, y, "q", layout)
     x, y = real_floating(xp, x, y)
@@ -276,10 +276,6 @@ def outcomes(p: FiniteOutcomes, axis: Axis = -1) -> tuple[Namespace, Array]:
     xp = namespace_of(p=p.array)
     x = as_array(xp, p.array, "p")
     return xp, _read_side(xp, p, x, "p", _layout(x, x, axis))
-
-
-def _first_array(*sides: FiniteOutcomes) -> Array | None:
-    return next((side.array for side in sides if hasattr(side.array, "dtype") and not np.isscalar(side.array)), None)
 
 
 def _layout(x: Array, y: Array, axis: Axis) -> Layout:

@@ -11,7 +11,6 @@ import importlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -42,6 +41,9 @@ class Rule:
 
 
 _rules: list[Rule] = []
+_loaded: list[bool] = []
+# What was found before. A dictionary and not functools.cache, through which torch.compile cannot see.
+_found: dict[tuple[str, type, type, type, str | None], Measurement] = {}
 
 
 def rule(divergence: Key, p: Key, q: Key, method: str) -> Callable[[Measurement], Measurement]:
@@ -77,7 +79,7 @@ def rule(divergence: Key, p: Key, q: Key, method: str) -> Callable[[Measurement]
                     "for the narrower type on each side"
                 )
         _rules.append(new)
-        find.cache_clear()
+        _found.clear()
         return measure
 
     return register
@@ -98,16 +100,24 @@ def _below(narrow: Key, wide: Key) -> bool:
     return isinstance(narrow, type) and isinstance(wide, type) and narrow is not wide and issubclass(narrow, wide)
 
 
-@cache
-def find(name: str, divergence: Any, p: Any, q: Any, method: str | None) -> Measurement:
+def find(name: str, divergence: type, p: type, q: type, method: str | None = None) -> Measurement:
     """The function for a pair, by the order of ``METHODS`` or by the one method asked for.
 
     Raises
     ------
+    ValueError
+        If there is no such method.
     TypeError
         If no rule fits; the message says what was tried.
     """
-    _load()
+    key = (name, divergence, p, q, method)
+    if key not in _found:
+        load()
+        _found[key] = _search(*key)
+    return _found[key]
+
+
+def _search(name: str, divergence: type, p: type, q: type, method: str | None) -> Measurement:
     wanted = METHODS if method is None else (method,)
     if method is not None and method not in METHODS:
         raise ValueError(f"method = {method!r} is not one of {', '.join(METHODS)}")
@@ -171,8 +181,11 @@ def _fits(r: Rule, p: type, q: type) -> bool:
     return r.p in _keys(p) and r.q in _keys(q)
 
 
-@cache
-def _load() -> None:
+def load() -> None:
+    """Register dkl's own rules and those of the entry points; once."""
+    if _loaded:
+        return
+    _loaded.append(True)
     # By name: the rules stand on the divergences and the representations, which stand on this registry.
     importlib.import_module("dkl.methods")
     for point in entry_points(group="dkl.rules"):

@@ -71,7 +71,7 @@ def smooth(p: Any, epsilon: float, *, axis: Axis = -1) -> Smoothed:
     >>> int(q.lifted), round(float(q.moved), 12)
     (1, 0.014)
     >>> round(float(dkl.kl([0.7, 0.2, 0.1], q)), 6)
-    0.154829
+    0.145184
     """
     side = interpret(p)
     if not isinstance(side, FiniteOutcomes):

@@ -14,9 +14,11 @@ from dkl.divergences.symmetric import Jeffreys, TotalVariation, Triangular
 from dkl.divergences.transformed import Bhattacharyya, Hellinger, Renyi
 
 __all__ = [
-    "FAMILY", "JS", "Alpha", "Csiszar", "Divergence", "Edges", "FDivergence", "Member", "Power", "Renyi", "SkewKL",
-    "Tsallis", "bhattacharyya", "chi2", "hellinger", "jeffreys", "js", "kl", "neyman_chi2", "reverse_kl", "squared_hellinger",
-    "triangular", "tv",
+    "FAMILY", "JS", "KL", "Alpha", "Bhattacharyya", "Chi2", "Csiszar", "Divergence", "Edges", "FDivergence",
+    "Hellinger",
+    "Jeffreys", "Member", "NeymanChi2", "Power", "Renyi", "ReverseKL", "SkewKL", "SquaredHellinger", "TotalVariation",
+    "Triangular", "Tsallis", "bhattacharyya", "chi2", "hellinger", "jeffreys", "js", "kl", "neyman_chi2", "reverse_kl",
+    "squared_hellinger", "triangular", "tv",
 ]  # fmt: skip
 
 kl = KL()

@@ -53,7 +53,7 @@ class FDivergence(Csiszar):
     f: Callable[[Any], Any]
     f_zero: float
     slope_inf: float
-    conjugate: Callable[[Any], Any] = None  # type: ignore[assignment]  # replaced by the numerical one when not given
+    conjugate: Any = None
     symmetric: bool = False
 
     def __post_init__(self) -> None:

@@ -21,8 +21,9 @@ def _log_mixture(xp: Namespace, log_ratio: Array, weight: float) -> Array:
     # Further out, the larger of the two exponentials is taken out of the sum.
     L = xp.where(near, 1.0, log_ratio)
     rising = L > 0
-    share = xp.where(rising, weight, 0.0 * L + (1 - weight))
-    far = xp.where(rising, L, 0.0) + xp.log(share + (1 - share) * xp.exp(-xp.abs(L)))
+    decay = xp.exp(-xp.abs(L))
+    scaled = xp.where(rising, weight + (1 - weight) * decay, (1 - weight) + weight * decay)
+    far = xp.where(rising, L, 0.0) + xp.log(scaled)
     return xp.where(near, close, far)
 
 

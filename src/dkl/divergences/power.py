@@ -63,10 +63,10 @@ def _power_far(o: Outcomes, a: float, span: float, near: Array) -> Array:
     p_larger = L > 0
     if a < 1:
         high, middle = xp.where(p_larger, o.p, o.q), power
-        above, below = xp.where(p_larger, 1 - a, a) * s, xp.where(p_larger, a, 1 - a) * s
+        above, below = xp.where(p_larger, (1 - a) * s, a * s), xp.where(p_larger, a * s, (1 - a) * s)
     else:
         high, middle = xp.where(p_larger, power, o.q), o.p
-        above, below = xp.where(p_larger, a - 1, 1.0) * s, xp.where(p_larger, 1.0, a - 1) * s
+        above, below = xp.where(p_larger, (a - 1) * s, s), xp.where(p_larger, s, (a - 1) * s)
     return s / span * (high * _mean_decay(xp, above) - middle * _mean_decay(xp, below))
 
 

@@ -98,7 +98,14 @@ class Bhattacharyya(Divergence):
 
 @dataclass(frozen=True, repr=False)
 class Hellinger(Divergence):
-    """Hellinger distance √(1 − Σ √(pq)) in [0, 1], a metric. Its gradient is given as 0 at P = Q, where it has a kink."""
+    """Hellinger distance √(1 − Σ √(pq)) in [0, 1], a metric; its gradient at P = Q, where it has a kink, is given as 0.
+
+    Examples
+    --------
+    >>> import dkl
+    >>> float(dkl.hellinger([1.0, 0.0], [0.0, 1.0]))
+    1.0
+    """
 
     name: ClassVar[str] = "hellinger"
     symbol: ClassVar[str] = "H(P, Q)"
