@@ -37,7 +37,7 @@ _NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """A cell before it has shares: its name, its place, and both sides' rows."""
+    """A cell before it has shares: its name, its place, both sides' rows, and `spacings` as in the test."""
 
     label: str
     kind: CellKind
@@ -45,6 +45,7 @@ class _Slot:
     upper: float | None
     reference: int
     current: int
+    spacings: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,8 @@ def compare_column(
     measured = _measure(slots, fine, settings, rng)
     before = np.array([slot.reference for slot in slots])
     after = np.array([slot.current for slot in slots])
-    found = inference.significance(before, after, settings.resamples, rng)
+    spacings = np.array([slot.spacings for slot in slots])
+    found = inference.significance(before, after, settings.resamples, rng, spacings)
     test = Test(found.statistic, found.degrees, found.p_value, found.p_value, found.method, found.permutations)
     drawn = inference.resample_count(len(slots) if fine is None else len(fine.reference), settings.resamples)
     if drawn < settings.resamples:
@@ -390,7 +392,10 @@ def _numeric_slots(plan: NumericPlan, fine: _Fine, reference: NumericCounts, cur
         stop = "inf)" if right is None else f"{text(right[0])}{')' if right[1] else ']'}"
         lower = -math.inf if left is None else _seconds(left[0], plan.family)
         upper = math.inf if right is None else _seconds(right[0], plan.family)
-        slots.append(_Slot(f"{start}, {stop}", "interval", lower, upper, *counts))
+        # A bin of k rows that ends at the last of them has k gaps; one that ends elsewhere has one more.
+        open_end = right is None or right[1]
+        spacings = counts[0] + open_end if counts[0] else 0
+        slots.append(_Slot(f"{start}, {stop}", "interval", lower, upper, *counts, spacings))
     for place, (_, label, kind) in enumerate(_MISSING, len(cuts) + 1):
         slots.append(_Slot(label, kind, None, None, before[place], after[place]))
     return [slot for slot in slots if slot.reference or slot.current]

@@ -119,9 +119,9 @@ def _cuts(distinct: npt.NDArray[Any], counts: npt.NDArray[np.int64], bins: int, 
     """Cut into bins of equal frequency, each value that fills a bin alone having its own."""
     rows = int(counts.sum())
     heavy = counts >= max(rows / bins, _HEAVY_ROWS)
-    # A few values, all of which came often enough that hardly any is missing (Good and Turing: the share of values
-    # that came once estimates the share still unseen).
-    if len(distinct) <= bins and np.count_nonzero(counts == 1) * bins <= rows:
+    # A few values, such as months, have a cell each. If one of them is rare, though, then so are values that did not
+    # come at all, and cells without a row of the reference, cut where it happens to end, would pass for a difference.
+    if len(distinct) <= bins and counts.min() >= _LEAST_ROWS:
         heavy[:] = True
     cuts: list[Cut] = []
     start = 0
