@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from dkl._array import Array, Namespace, expm1_minus, log_softmax, logsumexp, tree_sum
+from dkl._array import Array, Namespace, expm1_minus, log_softmax, tree_sum
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,9 +147,9 @@ def from_log_probabilities(xp: Namespace, log_p: Array, log_q: Array) -> Pair:
 def from_logits(xp: Namespace, a: Array, b: Array) -> Pair:
     """A pair from unnormalised log-probabilities; −inf is probability 0.
 
-    log(p/q) = d − log(Z_a/Z_b) with d = a − b, less the offset between the largest of a and of b. The normalisers
-    are never subtracted from each other: with c = E[d] under P restricted to the shared outcomes S and u = c − d, so
-    that E[u] = 0,
+    Where P and Q differ, log(p/q) is the difference of the two log-softmaxes. Where they nearly agree it is
+    d − log(Z_a/Z_b) with d = a − b, and the normalisers are never subtracted from each other: with c = E[d] under P
+    restricted to the shared outcomes S and u = c − d, so that E[u] = 0,
 
         log(Z_b/Z_a) on S = −c + κ,   κ = log E[exp(u)] = log1p(E[exp(u) − 1 − u]) ≥ 0,
 
@@ -159,54 +159,79 @@ def from_logits(xp: Namespace, a: Array, b: Array) -> Pair:
     p, q = xp.exp(log_p), xp.exp(log_q)
     in_p, in_q = log_p > -math.inf, log_q > -math.inf
     both = in_p & in_q
-    none_shared = ~xp.any(both, axis=-1, keepdims=True)
+    log_p_in, log_q_in = xp.where(both, log_p, 0.0), xp.where(both, log_q, 0.0)
+    p_in, q_in = xp.where(both, p, 0.0), xp.where(both, q, 0.0)
 
-    def total(x: Array) -> Array:
-        return tree_sum(xp, xp.where(both, x, 0.0))[..., None]
-
-    def shifted(x: Array) -> tuple[Array, Array, Array]:
-        """Logits less their largest shared one, that one, and the log-normaliser of the difference."""
-        top = xp.max(xp.where(both, x, -math.inf), axis=-1, keepdims=True)
-        top = xp.where(xp.isfinite(top), top, 0.0)
-        rest = xp.where(both, x - top, -math.inf)
-        return xp.where(both, rest, 0.0), top, xp.where(none_shared, 0.0, logsumexp(xp, rest)[..., None])
-
-    a_rest, a_top, a_log_total = shifted(a)
-    b_rest, b_top, b_log_total = shifted(b)
-    weights = xp.where(both, xp.exp(a_rest - a_log_total), 0.0)
-
-    # a − b before any shift: where the logits nearly agree that difference is exact.
-    limit = float(xp.finfo(a.dtype).max) / 4
-    d = xp.clip((xp.where(both, a, 0.0) - xp.where(both, b, 0.0)) - (a_top - b_top), -limit, limit)
-    c = total(weights * d)
-    c_rest = total(weights * (d - c))  # what rounding left of the first centring
-    u = (c - d) + c_rest
-    # Where u is large, weight·exp(u) = exp(b − …) is taken from b itself: it is bounded when exp(u) is not.
+    inside, outside = _share(xp, p_in), _share(xp, xp.where(both, 0.0, p))
+    weights = p_in / xp.where(inside > 0, inside, 1.0)
+    d = _offset_free_difference(xp, xp.where(both, a, 0.0), xp.where(both, b, 0.0), both)
+    c = _share(xp, weights * d)
+    rest = _share(xp, weights * (d - c))  # what rounding left of the first centring
+    u = _bounded(xp, (c - d) + rest)
+    # exp(u) may overflow where its weight is tiny; together they are q, rescaled to P's centre.
     modest = u < 1.0
-    excess = xp.where(
-        modest,
-        weights * expm1_minus(xp, xp.where(modest, u, 0.0)),
-        xp.exp(xp.where(modest, 0.0, b_rest + ((c + c_rest) - a_log_total))) - weights * (1.0 + u),
+    far_exponent = xp.where(modest, 0.0, log_p_in - xp.log(xp.where(inside > 0, inside, 1.0)) + u)
+    moment = _share(
+        xp,
+        xp.where(
+            both,
+            xp.where(
+                modest,
+                weights * expm1_minus(xp, xp.where(modest, u, 0.0)),
+                xp.exp(far_exponent) - weights * (1.0 + u),
+            ),
+            0.0,
+        ),
     )
-    moment = total(excess)
-    finite = xp.isfinite(moment)
-    kappa = xp.where(finite, xp.log1p(xp.where(finite, moment, 0.0)), (b_log_total - a_log_total) + (c + c_rest))
+    agree = moment < 1.0
+    kappa = xp.log1p(xp.where(agree, moment, 0.0))
     # From the shared outcomes to all of them: Z = Z_S · (1 + mass outside / mass inside).
-    outside = xp.log1p(_odds_outside(xp, q, both, none_shared)) - xp.log1p(_odds_outside(xp, p, both, none_shared))
-    log_ratio = xp.where(both, (kappa - u) + outside, 0.0)
+    inside_q, outside_q = _share(xp, q_in), _share(xp, xp.where(both, 0.0, q))
+    gain = xp.log1p(_ratio(xp, outside_q, inside_q)) - xp.log1p(_ratio(xp, outside, inside))
+    log_ratio = xp.where(agree, (kappa - u) + gain, log_p_in - log_q_in)
     shared = Outcomes(
         xp,
         xp.where(both, p, 1.0),
         xp.where(both, q, 1.0),
-        log_ratio,
+        xp.where(both, log_ratio, 0.0),
         True,
-        _log_p=xp.where(both, log_p, 0.0),
-        _log_q=xp.where(both, log_q, 0.0),
+        _log_p=log_p_in,
+        _log_q=log_q_in,
     )
     return Pair(xp, p, q, in_p, in_q, shared)
 
 
-def _odds_outside(xp: Namespace, p: Array, both: Array, none_shared: Array) -> Array:
-    inside = tree_sum(xp, xp.where(both, p, 0.0))[..., None]
-    outside = tree_sum(xp, xp.where(both, 0.0, p))[..., None]
-    return xp.where(none_shared, 0.0, outside / xp.where(inside > 0, inside, 1.0))
+def _offset_free_difference(xp: Namespace, a: Array, b: Array, both: Array) -> Array:
+    """A − b less that of the largest shared logits, rounded once.
+
+    Logits may carry any constant. Both differences are taken with their rounding error (Knuth's two-sum), so neither a
+    common constant nor opposite ones cost digits.
+    """
+    top_a, top_b = (xp.max(xp.where(both, x, -math.inf), axis=-1, keepdims=True) for x in (a, b))
+    none_shared = top_a == -math.inf
+    high, low = _two_difference(xp, a, b)
+    top_high, top_low = _two_difference(xp, xp.where(none_shared, 0.0, top_a), xp.where(none_shared, 0.0, top_b))
+    return _bounded(xp, (high - top_high) + (low - top_low))
+
+
+def _two_difference(xp: Namespace, a: Array, b: Array) -> tuple[Array, Array]:
+    """A − b as the nearest number and what that leaves out."""
+    high = a - b
+    whole = xp.isfinite(high)
+    near = xp.where(whole, high, 0.0)
+    shift = near - a
+    low = (a - (near - shift)) - (b + shift)
+    return _bounded(xp, high), xp.where(whole & xp.isfinite(low), low, 0.0)
+
+
+def _bounded(xp: Namespace, x: Array) -> Array:
+    limit = float(xp.finfo(x.dtype).max)
+    return xp.clip(x, -limit, limit)
+
+
+def _ratio(xp: Namespace, outside: Array, inside: Array) -> Array:
+    return xp.where(inside > 0, outside / xp.where(inside > 0, inside, 1.0), 0.0)
+
+
+def _share(xp: Namespace, x: Array) -> Array:
+    return tree_sum(xp, x)[..., None]

@@ -12,25 +12,26 @@ from dkl.divergences.power import kl_terms
 from dkl.pairs import Outcomes
 
 
-def _log_mixture(xp: Namespace, log_ratio: Array, weight: float) -> Array:
-    """log(weight·p/q + 1 − weight) from log(p/q), for a weight in (0, 1]."""
-    if weight == 1:
+def _log_mixture(xp: Namespace, log_ratio: Array, share: float, rest: float) -> Array:
+    """log(share·p/q + rest) from log(p/q), for two shares that sum to 1."""
+    if rest == 0:
         return log_ratio
-    near = xp.abs(log_ratio) < 1
-    close = xp.log1p(weight * xp.expm1(xp.where(near, log_ratio, 0.0)))
-    # Further out, the larger of the two exponentials is taken out of the sum.
+    # 1 + share·expm1(L) is a sum that does not cancel unless it falls towards rest, nor overflow before exp(L).
+    near = log_ratio < 0.5 * math.log(float(xp.finfo(log_ratio.dtype).max))
+    if share > 0.5:
+        near = near & (log_ratio > -1)
+    close = xp.log1p(share * xp.expm1(xp.where(near, log_ratio, 0.0)))
     L = xp.where(near, 1.0, log_ratio)
-    rising = L > 0
     decay = xp.exp(-xp.abs(L))
-    scaled = xp.where(rising, weight + (1 - weight) * decay, (1 - weight) + weight * decay)
-    far = xp.where(rising, L, 0.0) + xp.log(scaled)
-    return xp.where(near, close, far)
+    rising = L > 0
+    scaled = xp.where(rising, share + rest * decay, rest + share * decay)
+    return xp.where(near, close, xp.where(rising, L, 0.0) + xp.log(scaled))
 
 
-def _skew_terms(o: Outcomes, weight: float) -> Array:
-    """The terms of KL(P‖M) with M = (1 − weight)·P + weight·Q."""
-    mixture = (1 - weight) * o.p + weight * o.q
-    return kl_terms(o.xp, o.p, mixture, -_log_mixture(o.xp, -o.log_ratio, weight))
+def _skew_terms(o: Outcomes, of_q: float, of_p: float) -> Array:
+    """The terms of KL(P‖M) with M = of_p·P + of_q·Q; both shares given, since 1 − share would lose digits."""
+    mixture = of_p * o.p + of_q * o.q
+    return kl_terms(o.xp, o.p, mixture, -_log_mixture(o.xp, -o.log_ratio, of_q, of_p))
 
 
 def _weight(value: float, one_allowed: bool) -> float:
@@ -96,7 +97,7 @@ class SkewKL(Member):
 
     def inside(self, shared: Outcomes) -> Array:
         """p·log(p/m) − p + m."""
-        return _skew_terms(shared, self.weight)
+        return _skew_terms(shared, self.weight, 1 - self.weight)
 
     def _conjugate(self, xp: Namespace, u: Array) -> Array:
         # At the supremum r = p/m solves log r − (1 − w)·r = u + w − 1, and f*(u) = w·(r − 1). Newton's method on the
@@ -176,7 +177,7 @@ class JS(Member):
     def inside(self, shared: Outcomes) -> Array:
         """w·(p·log(p/m) − p + m) + (1 − w)·(q·log(q/m) − q + m)."""
         w = self.weight
-        return w * _skew_terms(shared, 1 - w) + (1 - w) * _skew_terms(shared.swapped, w)
+        return w * _skew_terms(shared, 1 - w, w) + (1 - w) * _skew_terms(shared.swapped, w, 1 - w)
 
     def _conjugate(self, xp: Namespace, u: Array) -> Array:
         # (1 − w)·log m with m = (1 − w)/(1 − w·exp(u/w)), the mixture's ratio to q at the supremum.

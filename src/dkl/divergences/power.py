@@ -19,24 +19,31 @@ from dkl.divergences.base import Edges, Member, real_parameter
 from dkl.pairs import Outcomes
 
 
-def power_terms(o: Outcomes, a: float) -> Array:
+def power_terms(o: Outcomes, a: float, b: float) -> Array:
     """q·f_a(p/q) with f_a(t) = (t^a − 1 − a·(t − 1)) / (a·(a − 1)), for every real order a.
 
     With L = log(p/q) this is q·L² times the second divided difference of exp at the nodes 0, a·L and L, which is
     continuous through a = 0, where it gives KL(Q‖P), and a = 1, KL(P‖Q). Nodes less than 1 apart take the Taylor
     series of the divided difference; nodes further apart take its recursion, sorted so that it cannot cancel.
+
+    Both exponents are given, a of p and b = 1 − a of q: near an end, subtracting again would lose the small one.
     """
-    if a == 1:
+    if b == 0:
         return kl_terms(o.xp, o.p, o.q, o.log_ratio)
     if a < 0.5:
-        return power_terms(o.swapped, 1 - a)
+        return power_terms(o.swapped, b, a)
     xp, L = o.xp, o.log_ratio
     s = xp.abs(L)
     if a == 0.5:
         return 2.0 * xp.where(L > 0, o.p, o.q) * xp.expm1(-0.5 * s) ** 2
     span = max(1.0, a)
     near = s * span < 1
-    return xp.where(near, _power_near(o, a, span, near), _power_far(o, a, span, near))
+    return xp.where(near, _power_near(o, a, span, near), _power_far(o, a, b, near))
+
+
+def log_power(o: Outcomes, a: float) -> Array:
+    """log(p^a q^(1−a)), from the side with the larger exponent, so that an order near 0 or 1 keeps its digits."""
+    return o.log_p + (a - 1) * o.log_ratio if a >= 0.5 else o.log_q + a * o.log_ratio
 
 
 def _power_near(o: Outcomes, a: float, span: float, near: Array) -> Array:
@@ -55,26 +62,26 @@ def _power_near(o: Outcomes, a: float, span: float, near: Array) -> Array:
     return o.q * (y / span) ** 2 * series
 
 
-def _power_far(o: Outcomes, a: float, span: float, near: Array) -> Array:
+def _power_far(o: Outcomes, a: float, b: float, near: Array) -> Array:
     xp = o.xp
     L = xp.where(near, 1.0, o.log_ratio)
     s = xp.abs(L)
-    power = xp.exp(xp.where(near, 0.0, o.log_q + a * L))
+    power = xp.exp(xp.where(near, 0.0, o.log_p - b * L))
     p_larger = L > 0
+    # The highest and the middle node, and the gaps from p to the power and from the power (or from p) to q.
     if a < 1:
         high, middle = xp.where(p_larger, o.p, o.q), power
-        above, below = xp.where(p_larger, (1 - a) * s, a * s), xp.where(p_larger, a * s, (1 - a) * s)
+        first, second = _fall(xp, s, b), _fall(xp, s, a)
     else:
         high, middle = xp.where(p_larger, power, o.q), o.p
-        above, below = xp.where(p_larger, (a - 1) * s, s), xp.where(p_larger, s, (a - 1) * s)
-    return s / span * (high * _mean_decay(xp, above) - middle * _mean_decay(xp, below))
+        first, second = _fall(xp, s, -b), _fall(xp, s, 1.0)
+    above, below = xp.where(p_larger, first, second), xp.where(p_larger, second, first)
+    return (high * above - middle * below) / max(1.0, a)
 
 
-def _mean_decay(xp: Namespace, gap: Array) -> Array:
-    """(1 − exp(−g))/g, the mean of exp(−x) over [0, g]."""
-    positive = gap > 0
-    g = xp.where(positive, gap, 1.0)
-    return xp.where(positive, -xp.expm1(-g) / g, 1.0)
+def _fall(xp: Namespace, s: Array, rate: float) -> Array:
+    """(1 − exp(−rate·s))/rate, the integral of exp(−rate·x) over [0, s]."""
+    return -xp.expm1(-rate * s) / rate
 
 
 def kl_terms(xp: Namespace, p: Array, r: Array, log_ratio: Array) -> Array:
@@ -129,7 +136,7 @@ class Power(Member, ABC):
 
     def inside(self, shared: Outcomes) -> Array:
         """The terms of the power integral, scaled."""
-        terms = power_terms(shared, self.order)
+        terms = power_terms(shared, self.order, 1 - self.order)
         return terms if self.scale == 1 else self.scale * terms
 
     def _conjugate(self, xp: Namespace, u: Array) -> Array:

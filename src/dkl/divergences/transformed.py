@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from dkl._array import Array, logsumexp, root
 from dkl.divergences.base import Divergence, Edges, real_parameter
-from dkl.divergences.power import SquaredHellinger, Tsallis
+from dkl.divergences.power import SquaredHellinger, Tsallis, log_power
 from dkl.pairs import Pair
 
 
@@ -71,8 +71,7 @@ class Renyi(Divergence):
             return xp.where(uncovered, math.inf, xp.maximum(largest, xp.zeros_like(largest)))
         if a == 1:
             return Tsallis(1).total(pair)
-        exponent = pair.shared.log_q + a * pair.shared.log_ratio
-        by_sum = logsumexp(xp, xp.where(pair.in_both, exponent, -math.inf))
+        by_sum = logsumexp(xp, xp.where(pair.in_both, log_power(pair.shared, a), -math.inf))
         near = xp.abs(by_sum) < 0.5
         # Rows that are not near take no part in the series, where their terms could overflow.
         by_series = xp.log1p((a - 1) * Tsallis(a).total(pair.rows(near)))
