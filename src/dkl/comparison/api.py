@@ -232,10 +232,9 @@ def _reference_state(
                     "without its rows"
                 )
         return source
-    known = None if columns is None else [name for name in columns if name in source.schema.names]
     state = survey(
         source,
-        known,
+        columns,
         bins=settings.bins,
         max_categories=settings.max_categories,
         seed=settings.seed,
@@ -267,11 +266,12 @@ def _compare_tables(
         )
     state = _reference_state(left, columns, settings, progress)
     settings = replace(settings, bins=state.bins, max_categories=state.max_categories)
+    only = None if columns is None else frozenset(columns)
     _read_as_the_reference(right, state)
-    counted = tally(right, lambda schema: _plans(state, schema, wanted), progress)
+    counted = tally(right, lambda schema: _plans(state, schema, only) | _watched(right, state, schema, only), progress)
     if counted.rows == 0:
         raise DataError(f"{right.description}: has columns but no rows")
-    found = _columns(state, right.schema, counted, wanted, settings)
+    found = _columns(state, right.schema, counted, only, settings)
     notes = [f"reference: {note}" for note in state.notes] + [f"current: {note}" for note in right.notes]
     return Comparison(
         reference=Side(state.description, state.format, state.rows),
@@ -299,20 +299,37 @@ def _read_as_the_reference(source: TableSource, state: ReferenceState) -> None:
     source.read_as_text(guessed)
 
 
-def _plans(state: ReferenceState, schema: pa.Schema, wanted: set[str]) -> dict[str, ColumnPlan]:
-    """Return the plans of the columns that both sides have and that can share cells."""
+def _plans(state: ReferenceState, schema: pa.Schema, only: frozenset[str] | None) -> dict[str, ColumnPlan]:
+    """Return the plans of the wanted columns that both sides have and that can share cells."""
     families, _ = families_of(schema)
     return {
         name: current_plan(state, name, kind)
         for name, kind in families.items()
-        if name in wanted and name in state.families and comparable(state.families[name], kind)
+        if (only is None or name in only) and name in state.families and comparable(state.families[name], kind)
+    }
+
+
+def _watched(
+    source: TableSource, state: ReferenceState, schema: pa.Schema, only: frozenset[str] | None
+) -> dict[str, ColumnPlan]:
+    """Return plans that only keep reading columns that are text in the reference and looked like numbers here.
+
+    A word further down in a text file makes them text as well; if none comes, the types do differ.
+    """
+    if not isinstance(source, TextSource):
+        return {}
+    families, _ = families_of(schema)
+    return {
+        name: NumericPlan("float64", (), (), ())
+        for name, kind in families.items()
+        if (only is None or name in only) and state.families.get(name) == "text" and not comparable("text", kind)
     }
 
 
 def _columns(
-    state: ReferenceState, schema: pa.Schema, counted: TableCounts, wanted: set[str], settings: Settings
+    state: ReferenceState, schema: pa.Schema, counted: TableCounts, only: frozenset[str] | None, settings: Settings
 ) -> tuple[ColumnComparison, ...]:
-    plans = _plans(state, schema, wanted)
+    plans = _plans(state, schema, only)
     types = {field.name: str(field.type) for field in schema}
     families, unmeasurable = families_of(schema)
 
@@ -334,8 +351,8 @@ def _columns(
         before = _of_one_kind(plans[name], state.counts[name])
         return compare_column(name, (here, there), plans[name], before, counted.columns[name], settings)
 
-    names = [name for name in state.types if name in wanted]
-    names += [name for name in schema.names if name in wanted and name not in state.types]
+    names = [*state.types, *(name for name in schema.names if name not in state.types)]
+    names = [name for name in names if only is None or name in only]
     with ThreadPoolExecutor(_WORKERS) as pool:  # the draws run outside Python's lock
         return _judged(list(pool.map(one, names)), settings)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,9 @@ import numpy as np
 
 from dkl.comparison.errors import DataError
 from dkl.comparison.sources import one_line
+
+_DAMAGE = (ValueError, OSError, EOFError, zipfile.BadZipFile)
+"""What NumPy raises on a file that is not what its name says."""
 
 
 def open_arrays(path: Path, description: str, format: str) -> dict[str, Callable[[], np.ndarray[Any, Any]]]:
@@ -41,7 +45,7 @@ def _load_npy(path: Path, description: str) -> np.ndarray[Any, Any]:
         return check_numbers(np.load(path, mmap_mode="r", allow_pickle=False), description)
     except DataError:
         raise
-    except (ValueError, OSError, EOFError) as error:
+    except _DAMAGE as error:
         raise _damaged(description, error, "NumPy file") from None
 
 
@@ -53,7 +57,7 @@ def _npz_names(path: Path, description: str) -> list[str]:
             return list(archive.keys())
     except DataError:
         raise
-    except (ValueError, OSError, EOFError) as error:
+    except _DAMAGE as error:
         raise _damaged(description, error, "NumPy archive") from None
 
 
@@ -63,7 +67,7 @@ def _load_npz(path: Path, description: str, name: str) -> np.ndarray[Any, Any]:
             return check_numbers(archive[name], f"{description}, array {name!r}")
     except DataError:
         raise
-    except (ValueError, OSError, EOFError) as error:
+    except _DAMAGE as error:
         raise _damaged(f"{description}, array {name!r}", error, "NumPy archive") from None
 
 
@@ -93,7 +97,7 @@ def _load_safetensors(path: Path, description: str, name: str) -> np.ndarray[Any
 
 def _damaged(where: str, error: Exception, noun: str) -> DataError:
     text = one_line(error)
-    if "pickle" in text:
+    if "pickle" in text or "Python objects" in text:
         return DataError(
             f"{where}: holds pickled Python objects or is no {noun}; convert it to numbers (nothing is ever unpickled)"
         )

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from dkl.methods.tables import Domain, Family, Number, NumericPlan
+from dkl.methods.tables import Domain, Family, Number, NumericPlan, without_views
 
 SAMPLE_ROWS = 100_000
 """Rows that the edges are chosen from; a reference of no more rows is used whole."""
@@ -41,6 +41,8 @@ class RowSample:
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take in the next rows."""
+        columns = [without_views(column) for column in batch.columns]
+        batch = pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
         keys = self._random.random(batch.num_rows)
         rows = np.flatnonzero(keys < self._threshold)
         if len(rows) < len(keys):

@@ -162,11 +162,10 @@ class _Tally:
 class _Survey:
     """The reference's first pass: categorical columns are counted, and rows are sampled for the others."""
 
-    def __init__(self, pool: ThreadPoolExecutor, source: TableSource, columns: Iterable[str], seed: int) -> None:
-        self.schema = source.schema
-        families, self.unmeasurable = families_of(source.schema)
-        wanted = set(columns)
-        self.families = {name: kind for name, kind in families.items() if name in wanted}
+    def __init__(self, pool: ThreadPoolExecutor, source: TableSource, only: frozenset[str] | None, seed: int) -> None:
+        wanted = [column for column in source.schema if only is None or column.name in only]
+        self.schema = pa.schema(wanted)
+        self.families, self.unmeasurable = families_of(self.schema)
         self.columns = list(self.families)
         self._categorical = [name for name, kind in self.families.items() if kind in CATEGORICAL]
         self._tally = _Tally(pool, {name: CategoricalPlan() for name in self._categorical}, source.description)
@@ -199,9 +198,9 @@ def survey(
     any column with too many values to count in one go.
     """
     with ThreadPoolExecutor(_WORKERS) as pool:
-        wanted = (lambda: source.schema.names) if columns is None else (lambda: list(columns))
+        only = None if columns is None else frozenset(columns)
         halves = None if progress is None else (lambda done, total: progress(done, 2 * total))
-        first = _read(source, lambda: _Survey(pool, source, wanted(), seed), halves)
+        first = _read(source, lambda: _Survey(pool, source, only, seed), halves)
         counts: dict[str, ColumnCounts] = first.categories()
         plans: dict[str, ColumnPlan] = {name: CategoricalPlan() for name in counts}
         again: dict[str, ColumnPlan] = {}
@@ -226,9 +225,9 @@ def survey(
         bins=bins,
         max_categories=max_categories,
         seed=seed,
-        types={field.name: str(field.type) for field in first.schema if field.name in set(wanted())},
+        types={column.name: str(column.type) for column in first.schema},
         families=first.families,
-        unmeasurable={name: why for name, why in first.unmeasurable.items() if name in set(wanted())},
+        unmeasurable=first.unmeasurable,
         plans={name: plans[name] for name in names},
         counts={name: counts[name] for name in names},
         notes=tuple(source.notes),

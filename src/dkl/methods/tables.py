@@ -300,7 +300,7 @@ class CategoricalPlan:
         """Count one Arrow array of text or booleans, dictionary-encoded or not."""
         if pa.types.is_null(array.type):
             return ValueCounts(null=len(array), plan=self)
-        null = array.null_count
+        array, null = without_views(array), array.null_count
         found = pc.value_counts(array.drop_null() if null else array)
         values = found.field("values")
         if pa.types.is_dictionary(values.type):
@@ -326,6 +326,13 @@ class CategoricalPlan:
 def _checksum(value: str) -> tuple[int, str]:
     """Order values by a checksum that is the same in every process, unlike `hash`."""
     return zlib.crc32(value.encode()), value
+
+
+def without_views(array: pa.Array) -> pa.Array:
+    """Return text in Arrow's view layout, which few of its functions can read, in the plain one."""
+    if pa.types.is_dictionary(array.type) and _is_string_view(array.type.value_type):
+        return pa.DictionaryArray.from_arrays(array.indices, array.dictionary.cast(pa.string()))
+    return array.cast(pa.string()) if _is_string_view(array.type) else array
 
 
 def _is_string_view(arrow_type: pa.DataType) -> bool:
