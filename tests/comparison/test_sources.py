@@ -135,8 +135,11 @@ def small_blocks(monkeypatch):
 
 @pytest.mark.parametrize(
     ("first", "later", "kind"),
-    [("", "1.5", "numeric"), ("1", "2.5", "numeric"), ("", "word", "categorical"), ("1", "word", "categorical")]
-    + [
+    [
+        ("", "1.5", "numeric"),
+        ("1", "2.5", "numeric"),
+        ("", "word", "categorical"),
+        ("1", "word", "categorical"),
         ("2024-01-01", "2024-01-01 10:00:00", "temporal"),
         ("", "2024-01-01", "temporal"),
         ("true", "1.5", "categorical"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,33 +42,28 @@ def check_numbers(array: np.ndarray[Any, Any], where: str) -> np.ndarray[Any, An
 
 def _load_npy(path: Path, description: str) -> np.ndarray[Any, Any]:
     try:
-        return check_numbers(np.load(path, mmap_mode="r", allow_pickle=False), description)
-    except DataError:
-        raise
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except _DAMAGE as error:
         raise _damaged(description, error, "NumPy file") from None
+    return check_numbers(array, description)
 
 
 def _npz_names(path: Path, description: str) -> list[str]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, Mapping):
-                raise DataError(f"{description}: is a single array; name it with the suffix .npy")
-            return list(archive.keys())
-    except DataError:
-        raise
+        with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
     except _DAMAGE as error:
         raise _damaged(description, error, "NumPy archive") from None
 
 
 def _load_npz(path: Path, description: str, name: str) -> np.ndarray[Any, Any]:
+    where = f"{description}, array {name!r}"
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return check_numbers(archive[name], f"{description}, array {name!r}")
-    except DataError:
-        raise
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            array = archive[name]
     except _DAMAGE as error:
-        raise _damaged(f"{description}, array {name!r}", error, "NumPy archive") from None
+        raise _damaged(where, error, "NumPy archive") from None
+    return check_numbers(array, where)
 
 
 def _safetensors_names(path: Path, description: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -94,7 +95,7 @@ def _compare_one(name: str, reference: ArraySource, current: ArraySource, other:
     values: dict[Quantity, list[npt.NDArray[np.float64]]] = {key: [] for key in _MEASURES}
     for start, block_p, block_q in _blocks(p, q, x, y):
         for side, source in ((block_p, reference), (block_q, current)):
-            _check(side, f"{source.description}, array {name!r}", start)
+            _check(side, _place(source, name if source is reference else other), start, x.shape[:-1])
         for key, (divergence, _) in _MEASURES.items():
             values[key].append(np.atleast_1d(np.asarray(divergence(block_p, block_q), dtype=np.float64)))
     shape = x.shape[:-1]
@@ -140,14 +141,24 @@ def _with(side: FiniteOutcomes, block: npt.NDArray[Any]) -> FiniteOutcomes:
     return type(side)(np.ascontiguousarray(block))
 
 
-def _check(side: FiniteOutcomes, where: str, start: int) -> None:
-    """Let a side's own checks speak, with the file's name and the rows before them."""
+def _check(side: FiniteOutcomes, where: str, start: int, shape: tuple[int, ...]) -> None:
+    """Let a side's own checks speak, of the file by its name and of the row by its place in the whole array."""
+
+    def whole(index: re.Match[str]) -> str:
+        row, *outcome = map(int, index[1].split(", "))
+        leading = [int(i) for i in np.unravel_index(start + row, shape)] if shape else []
+        return f"entry [{', '.join(map(str, [*leading, *outcome]))}]"
+
     try:
         tv(side, side)
     except (ValueError, TypeError) as error:
-        place = f", counted from row {start}" if start else ""
-        hint = "" if "Samples" in str(error) else "; observations instead of distributions need Samples or --as samples"
-        raise DataError(f"{where}: {one_line(error)}{place}{hint}") from None
+        message = re.sub(r"\b[pq]\[([\d, ]+)\]", whole, one_line(error))
+        hint = "" if "Samples" in message else "; observations instead of distributions need Samples or --as samples"
+        raise DataError(f"{where}: {message}{hint}") from None
+
+
+def _place(source: ArraySource, name: str) -> str:
+    return source.description if name == "array" else f"{source.description}, array {name!r}"
 
 
 def _summary(key: Quantity, values: npt.NDArray[np.float64], shape: tuple[int, ...]) -> RowSummary:

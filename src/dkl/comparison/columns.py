@@ -27,6 +27,7 @@ from dkl.comparison.result import (
 from dkl.divergences import Divergence, js, kl, reverse_kl, tv
 from dkl.methods.tables import ColumnCounts, ColumnPlan, Family, Number, NumericCounts, NumericPlan, ValueCounts
 from dkl.representations import Counts
+from dkl.smoothing import smooth
 
 PSEUDO_COUNT = 0.5
 """Added to each cell of both sides for the smoothed value beside an infinite KL (Jeffreys' prior)."""
@@ -250,7 +251,7 @@ def _kl(
     value = float(divergence(Counts(before), Counts(after)))
     if math.isfinite(value):
         return _finite(key, "nats", value, bias, replicates, settings)
-    smoothed = float(divergence(Counts(before + PSEUDO_COUNT), Counts(after + PSEUDO_COUNT)))
+    smoothed = float(divergence(smooth(Counts(before), PSEUDO_COUNT), smooth(Counts(after), PSEUDO_COUNT)))
     how = f"pseudo-count 1/2 added to each of the {len(slots)} cells on both sides"
     reason = _reason(slots, "current" if divergence is kl else "reference")
     return Measured(key, "nats", value, reason=reason, smoothed=smoothed, smoothing=how)

@@ -209,7 +209,7 @@ def survey(
                 kept = domain(first.schema.field(name).type)
                 again[name] = numeric_plan(numbers(first.sample.column(name)), kept, kind, bins)
             elif counts[name].overflow:  # type: ignore[union-attr]  # categorical columns have value counts
-                frequent = CategoricalPlan().count(first.sample.column(name)).counts
+                frequent = CategoricalPlan(capacity=2 * SAMPLE_ROWS).count(first.sample.column(name)).counts
                 best = sorted(frequent, key=lambda value: (-frequent[value], value))[:max_categories]
                 again[name] = CategoricalPlan(pinned=frozenset(best))
         if again:
