@@ -112,7 +112,7 @@ def from_probabilities(xp: Namespace, p: Array, q: Array) -> Pair:
     """A pair from its probabilities.
 
     Where p and q are within a factor of 2 their difference is exact (Sterbenz), so log(p/q) = log1p((p − q)/q) has
-    all its digits; further apart the logarithm of the ratio has them, and where the ratio leaves the floating range,
+    all its digits; further apart the logarithm of the ratio has them, and where that might leave the floating range,
     the difference of the logarithms.
     """
     in_p, in_q = p > 0, q > 0
@@ -122,9 +122,9 @@ def from_probabilities(xp: Namespace, p: Array, q: Array) -> Pair:
     near = xp.abs(difference) < 0.5 * q_in
     q_far = xp.where(near, 1.0, q_in)
     p_far = xp.where(near, 1.0, p_in)
-    finfo = xp.finfo(p.dtype)
-    # p/q stays well inside the floating range, tested by products with constants that cannot overflow themselves.
-    representable = (p_far * 0.5 < q_far * (float(finfo.max) / 4)) & (p_far > float(finfo.smallest_normal) * 4 * q_far)
+    # Above √tiny neither the ratio nor its derivative, ratio/q, leaves the floating range.
+    least = math.sqrt(float(xp.finfo(p.dtype).smallest_normal))
+    representable = (p_far > least) & (q_far > least)
     ratio = xp.where(representable, p_far, 1.0) / xp.where(representable, q_far, 1.0)
     # The guarded copies keep the gradient of the branch not taken finite.
     by_logs = xp.log(xp.where(representable, 1.0, p_far)) - xp.log(xp.where(representable, 1.0, q_far))

@@ -89,8 +89,10 @@ class FDivergence(Csiszar):
         xp = shared.xp
         far = shared.log_ratio > math.log(float(xp.finfo(shared.p.dtype).max)) - 1
         ratio = xp.where(far, 1.0, xp.exp(xp.where(far, 0.0, shared.log_ratio)))
+        overflow = xp.isinf(self.f(ratio))
         slope = shared.p * self.slope_inf if math.isfinite(self.slope_inf) else xp.full_like(shared.p, math.inf)
-        return xp.where(far, slope, shared.q * self.f(ratio))
+        inside = shared.q * self.f(xp.where(overflow, 1.0, ratio))
+        return xp.where(far, slope, xp.where(overflow, math.inf, inside))
 
     def _numeric_conjugate(self, u: Any) -> Any:
         """Sup over t of u·t − f(t), by bounded search in log t; about half the digits of a float."""

@@ -66,7 +66,10 @@ def _power_far(o: Outcomes, a: float, b: float, near: Array) -> Array:
     xp = o.xp
     L = xp.where(near, 1.0, o.log_ratio)
     s = xp.abs(L)
-    power = xp.exp(xp.where(near, 0.0, o.log_p - b * L))
+    exponent = xp.where(near, 0.0, o.log_p - b * L)
+    # A term that leaves the floating range is infinite, and like every infinite term has gradient 0.
+    overflow = exponent > math.log(float(xp.finfo(s.dtype).max))
+    power = xp.exp(xp.where(overflow, 0.0, exponent))
     p_larger = L > 0
     # The highest and the middle node, and the gaps from p to the power and from the power (or from p) to q.
     if a < 1:
@@ -76,7 +79,7 @@ def _power_far(o: Outcomes, a: float, b: float, near: Array) -> Array:
         high, middle = xp.where(p_larger, power, o.q), o.p
         first, second = _fall(xp, s, -b), _fall(xp, s, 1.0)
     above, below = xp.where(p_larger, first, second), xp.where(p_larger, second, first)
-    return (high * above - middle * below) / max(1.0, a)
+    return xp.where(overflow, math.inf, (high * above - middle * below) / max(1.0, a))
 
 
 def _fall(xp: Namespace, s: Array, rate: float) -> Array:

@@ -51,7 +51,9 @@ class TotalVariation(Member):
 
     def inside(self, shared: Outcomes) -> Array:
         """|p − q|/2."""
-        return 0.5 * shared.xp.abs(shared.difference)
+        d = shared.difference
+        # At the kink some libraries give abs a derivative of 1; 0 is the one that descends nowhere.
+        return 0.5 * shared.xp.where(d == 0, 0.0, shared.xp.abs(d))
 
     def _conjugate(self, xp: Namespace, u: Array) -> Array:
         return xp.maximum(u, xp.full_like(u, -0.5))
