@@ -113,7 +113,8 @@ def _batch(rows: list[Case], side: int, width: int) -> np.ndarray:
     return np.resize(np.stack(batch), (_HEIGHT if width == _WIDTH else len(rows), width))
 
 
-@pytest.mark.parametrize("stack", _stacks(), ids=lambda s: f"{s[1]}-{'-'.join(s[0])}-{s[2]}")
+# 100 outcomes are for NumPy alone, above: they show nothing that 6 and 10,000 do not.
+@pytest.mark.parametrize("stack", [s for s in _stacks() if s[2] != 100], ids=lambda s: f"{s[1]}-{'-'.join(s[0])}-{s[2]}")
 def test_every_backend_meets_the_bar_on_stacked_pairs(stack: Stack, backend: Backend) -> None:
     kinds, _, width = stack
     rows = _stacks()[stack]
@@ -122,7 +123,8 @@ def test_every_backend_meets_the_bar_on_stacked_pairs(stack: Stack, backend: Bac
     assert len(rows) <= _HEIGHT
     p, q = (wrap(dkl, kinds[i], backend.asarray(_batch(rows, i, width))) for i in (0, 1))
     got = {}
-    for member in FEW:
+    # A compiler's time goes by shapes, and the long rows are all one shape.
+    for member in ("kl", "js") if backend.name == "jax" and width > _WIDTH else FEW:
         values = backend.to_numpy(_member(member)(p, q))[: len(rows)]
         got |= {(case, member): float(value) for case, value in zip(rows, values, strict=True)}
     _assert_right(got, backend)
