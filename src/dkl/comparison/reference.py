@@ -126,6 +126,7 @@ def _dump_column(state: ReferenceState, name: str) -> dict[str, Any]:
             "capacity": plan.capacity,
             "counts": dict(counts.counts),
             "overflow": counts.overflow,
+            "level": counts.level,
         }
     return column
 
@@ -199,7 +200,11 @@ class _Loader:
         )
         plan = CategoricalPlan(frozenset(pinned), self._count(column, "capacity", place))
         return plan, ValueCounts(
-            counts, self._count(column, "null", place), self._count(column, "overflow", place), plan
+            counts,
+            self._count(column, "null", place),
+            self._count(column, "overflow", place),
+            self._count(column, "level", place),
+            plan,
         )
 
     def _numeric(self, column: Any, family: Family, place: str) -> tuple[NumericPlan, NumericCounts]:

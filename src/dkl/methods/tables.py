@@ -253,11 +253,16 @@ class ValueCounts:
         Rows without a value.
     overflow
         Rows of the values that found no space; see `CategoricalPlan`.
+    level
+        How often the space was halved over.
+    plan
+        The plan that the counts were made by.
     """
 
     counts: Mapping[str, int] = field(default_factory=dict)
     null: int = 0
     overflow: int = 0
+    level: int = 0
     plan: CategoricalPlan = field(default_factory=lambda: CategoricalPlan())
 
     @property
@@ -266,20 +271,26 @@ class ValueCounts:
         return sum(self.counts.values()) + self.null + self.overflow
 
     def __add__(self, other: ValueCounts) -> ValueCounts:
-        few, many = sorted((self.counts, other.counts), key=len)
-        counts = dict(many)
+        level, overflow = max(self.level, other.level), self.overflow + other.overflow
+        sides = []
+        for state in (self, other):
+            thinned, dropped = (dict(state.counts), 0) if state.level == level else self.plan.thin(state.counts, level)
+            sides.append(thinned)
+            overflow += dropped
+        few, counts = sorted(sides, key=len)
         for value, count in few.items():
             counts[value] = counts.get(value, 0) + count
-        return self.plan.keep(counts, self.null + other.null, self.overflow + other.overflow)
+        return self.plan.fit(counts, self.null + other.null, overflow, level)
 
 
 @dataclass(frozen=True, slots=True)
 class CategoricalPlan:
     """Cells of a categorical column: every value has its own, in bounded memory.
 
-    Up to `capacity` distinct values are counted besides the pinned ones. Beyond that, those with the smallest
-    checksums stay and the rows of the others are counted together. Which values stay thus depends on the set of values
-    alone, not on the order in which they come: what stays in the whole stays in each part, so its count is exact.
+    Up to `capacity` distinct values are counted besides the pinned ones. Beyond that, the half of them with smaller
+    checksums stay, then a quarter, and so on, and the rows of the others are counted together. Which values stay thus
+    depends on the set of values alone, not on the order in which they come: what stays in the whole stays in each
+    part, so its count is exact (Wegman's adaptive sampling).
 
     Parameters
     ----------
@@ -312,20 +323,29 @@ class CategoricalPlan:
                 null += count
             else:
                 counts[value] = counts.get(value, 0) + count
-        return self.keep(counts, null, 0)
+        return self.fit(counts, null, 0, 0)
 
-    def keep(self, counts: dict[str, int], null: int, overflow: int) -> ValueCounts:
-        """Return the state of these counts within the plan's capacity."""
-        if len(counts) > self.capacity:
-            free = sorted((value for value in counts if value not in self.pinned), key=_checksum)
-            for value in free[self.capacity :]:
-                overflow += counts.pop(value)
-        return ValueCounts(counts, null, overflow, self)
+    def fit(self, counts: dict[str, int], null: int, overflow: int, level: int) -> ValueCounts:
+        """Return the state of these counts, at the lowest level from this one up at which they fit the capacity."""
+        while len(counts) > self.capacity and len(counts) - len(self.pinned & counts.keys()) > self.capacity:
+            level += 1
+            counts, dropped = self.thin(counts, level)
+            overflow += dropped
+        return ValueCounts(counts, null, overflow, level, self)
 
+    def thin(self, counts: Mapping[str, int], level: int) -> tuple[dict[str, int], int]:
+        """Return the counts of the values that stay at a level, and the rows of those that do not.
 
-def _checksum(value: str) -> tuple[int, str]:
-    """Order values by a checksum that is the same in every process, unlike `hash`."""
-    return zlib.crc32(value.encode()), value
+        At each level half of the values stay: those whose checksum begins with as many zero bits. The checksum is the
+        same in every process, unlike `hash`.
+        """
+        below = (1 << 32) >> level
+        kept = {
+            value: count
+            for value, count in counts.items()
+            if zlib.crc32(value.encode()) < below or value in self.pinned
+        }
+        return kept, sum(counts.values()) - sum(kept.values())
 
 
 def without_views(array: pa.Array) -> pa.Array:
