@@ -157,14 +157,29 @@ def test_booleans_and_dictionary_columns():
 
 def test_rare_categories_share_a_cell_and_unseen_ones_do_not_hide_in_it():
     reference = ["a"] * 100 + ["b"] * 50 + [f"rare {i}" for i in range(30)]
-    current = ["a"] * 100 + ["rare 1"] * 5 + ["unseen 1"] * 7 + [f"unseen {i}" for i in range(2, 6)]
-    found = compare({"c": reference}, {"c": current}, max_categories=2)["c"]
-    counted = cells(found)
-    assert counted["OTHER"] == (30, 5)
-    assert counted["unseen 1"] == (0, 7)
-    assert counted["UNSEEN (3 further values)"] == (0, 3)
+    current = ["a"] * 100 + ["rare 1"] * 5 + ["unseen 1"] * 7 + [f"unseen {i}" for i in range(2, 5)]
+    found = compare({"c": reference}, {"c": current}, max_categories=3)["c"]
+    assert cells(found) == {
+        "a": (100, 100),
+        "b": (50, 0),
+        "unseen 1": (0, 7),
+        "OTHER": (30, 5),
+        "UNSEEN (3 further values)": (0, 3),
+    }
     assert found.kl_current_reference.value == math.inf
-    assert any("30 rarest" in note for note in found.notes)
+    assert any("OTHER holds 30" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("distinct", [3000, 10**9])
+def test_chance_among_very_many_values_is_no_difference(distinct):
+    rng = np.random.default_rng(4)
+    p_values = []
+    for _ in range(20):
+        sides = [{"c": rng.integers(0, distinct, size=10_000).astype(str)} for _ in range(2)]
+        p_values.append(compare(*sides, resamples=100)["c"].test.p_value)
+    assert min(p_values) > 0.001
+    moved = {"c": np.where(rng.random(10_000) < 0.02, "7", rng.integers(0, distinct, size=10_000).astype(str))}
+    assert compare(sides[0], moved, resamples=100)["c"].test.p_value < 1e-6
 
 
 def test_more_distinct_values_than_are_remembered(monkeypatch):

@@ -64,7 +64,8 @@ def compare(
     bins
         Equal-frequency bins of a numeric column, cut by the reference; heavy ties and missing values come on top.
     max_categories
-        Categories that keep a cell of their own; the reference's rarer ones share the cell OTHER.
+        Categories that keep a cell of their own, by their rows on both sides together; the rarer ones share the cell
+        OTHER, or UNSEEN if the reference lacks them.
     columns
         The columns to compare; all by default.
     resamples

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dkl.comparison import inference
+from dkl.comparison.planning import SAMPLE_ROWS
 from dkl.comparison.result import (
     OWN_UNIT,
     Cell,
@@ -116,9 +117,11 @@ def compare_column(
             notes.append(f"every value is null in the {side}")
     rng = np.random.default_rng([settings.seed, zlib.crc32(name.encode())])
     measured = _measure(slots, fine, settings, rng)
-    before = np.array([slot.reference for slot in slots])
-    after = np.array([slot.current for slot in slots])
-    spacings = np.array([slot.spacings for slot in slots])
+    overflow = any(isinstance(side, ValueCounts) and side.overflow > 0 for side in (reference, current))
+    tested = _tested(slots, settings, overflow=overflow)
+    before, after, spacings = (
+        np.array([getattr(slot, name) for slot in tested]) for name in ("reference", "current", "spacings")
+    )
     found = inference.significance(before, after, settings.resamples, rng, spacings)
     test = Test(found.statistic, found.degrees, found.p_value, found.p_value, found.method, found.permutations)
     drawn = inference.resample_count(len(slots) if fine is None else len(fine.reference), settings.resamples)
@@ -276,43 +279,67 @@ def _reason(slots: Sequence[_Slot], lacking: Literal["reference", "current"]) ->
 def _categorical_slots(
     reference: ValueCounts, current: ValueCounts, max_categories: int
 ) -> tuple[list[_Slot], list[str]]:
-    """List the reference's frequent values, OTHER, the values only the current side has, and null."""
+    """List the frequent values, OTHER, the further values that only the current side has, and null.
+
+    Frequent is what both sides together hold most of. Ranked by the reference alone, the values that chance favoured
+    there would come out on top, and two halves of one table would differ.
+    """
     notes: list[str] = []
-    ranked = sorted(reference.counts, key=lambda value: (-reference.counts[value], value))
-    keep = max_categories if len(ranked) > max_categories + 1 or reference.overflow else len(ranked)
-    frequent, rare = ranked[:keep], ranked[keep:]
-    slots = [_value_slot(value, reference.counts[value], current.counts.get(value, 0)) for value in frequent]
-    new = [value for value in current.counts if value not in reference.counts]
-    new.sort(key=lambda value: (-current.counts[value], value))
-    other = [
-        sum(reference.counts[value] for value in rare) + reference.overflow,
-        sum(current.counts.get(value, 0) for value in rare),
-    ]
-    unnamed = current.overflow + sum(current.counts[value] for value in new[max_categories:])
+    pooled = dict(reference.counts)
+    for value, count in current.counts.items():
+        if value in pooled or not reference.overflow:
+            pooled[value] = pooled.get(value, 0) + count
+    ranked = sorted(pooled, key=lambda value: (-pooled[value], value))
+    overflow = bool(reference.overflow or current.overflow)
+    keep = max_categories if len(ranked) > max_categories + 1 or overflow else len(ranked)
+    frequent = [(reference.counts.get(value, 0), current.counts.get(value, 0), value) for value in ranked[:keep]]
+    frequent.sort(key=lambda row: (-row[0], -row[1], row[2]))
+    slots = [_Slot(value if value.strip() else repr(value), "value", None, None, *rows) for *rows, value in frequent]
+    rare = [value for value in ranked[keep:] if value in reference.counts]
+    new = [value for value in ranked[keep:] if value not in reference.counts]
+    other = [sum(side.counts.get(value, 0) for value in rare) for side in (reference, current)]
+    unseen = sum(current.counts[value] for value in new)
     if reference.overflow:
-        # Which values the reference lacks cannot be known: it had too many to remember.
-        other[1] += current.overflow + sum(current.counts[value] for value in new)
+        # Which values the reference lacks cannot be known, for it had too many to remember.
+        other = [
+            side.rows - side.null - sum(getattr(slot, name) for slot in slots)
+            for side, name in ((reference, "reference"), (current, "current"))
+        ]
         notes.append(
             f"the reference has more than {len(reference.counts):,} distinct values, so values that are new in the "
             "current data cannot be told from its rare ones; both are in OTHER"
         )
-        new, unnamed = [], 0
-    elif rare:
-        share = other[0] / reference.rows
-        notes.append(f"OTHER holds the {len(rare):,} rarest of the reference's values, {share:.3g} of its rows")
+    else:
+        unseen += current.overflow
+        if rare:
+            share = other[0] / reference.rows
+            notes.append(f"OTHER holds {len(rare):,} of the reference's values, the rarest, in {share:.3g} of its rows")
     if any(other):
-        slots.append(_Slot("OTHER", "other", None, None, *other))
-    slots += [_value_slot(value, 0, current.counts[value]) for value in new[:max_categories]]
-    if unnamed:
-        known = len(new) - max_categories
-        more = f"{max(known, 0):,} further" if not current.overflow else f"more than {max(known, 0):,} further"
-        slots.append(_Slot(f"UNSEEN ({more} values)", "unseen", None, None, 0, unnamed))
+        slots.append(_Slot("OTHER", "other", None, None, other[0], other[1]))
+    if unseen:
+        more = "more than " if current.overflow else ""
+        notes.append("with so many rare values, some are unseen by chance: the p-value allows for that, JS does not")
+        slots.append(_Slot(f"UNSEEN ({more}{len(new):,} further values)", "unseen", None, None, 0, unseen))
     slots.append(_Slot("null", "null", None, None, reference.null, current.null))
     return [slot for slot in slots if slot.reference or slot.current], notes
 
 
-def _value_slot(value: str, reference: int, current: int) -> _Slot:
-    return _Slot(value if value.strip() else repr(value), "value", None, None, reference, current)
+def _tested(slots: Sequence[_Slot], settings: Settings, *, overflow: bool) -> list[_Slot]:
+    """Return cells that are chosen without regard to which side a row is on, as the test requires.
+
+    That a value is unseen or rare was read off the reference: those become one cell. So do, where a side had more
+    values than could be remembered, all that are not so frequent that they were certain to be remembered.
+    """
+    rows = sum(slot.reference + slot.current for slot in slots)
+    least = SAMPLE_ROWS / settings.max_categories  # the most rows of the sample that a value left out of it can have
+    certain = rows * (least + 5 * math.sqrt(least) + 10) / SAMPLE_ROWS if overflow else 0.0
+    alone: list[_Slot] = []
+    together: list[_Slot] = []
+    for slot in slots:
+        mixed = slot.kind in ("other", "unseen") or (slot.kind == "value" and slot.reference + slot.current < certain)
+        (together if mixed else alone).append(slot)
+    before, after = (sum(getattr(slot, side) for slot in together) for side in ("reference", "current"))
+    return [*alone, _Slot("", "other", None, None, before, after)]
 
 
 # Numeric columns

@@ -162,7 +162,7 @@ class Cell:
     label
         What to print: ``(0.5, 1.25]``, ``JFK``, ``null``.
     kind
-        "interval" (open below, closed above), "value" (exactly one value), "other" (the reference's rare values),
+        "interval" (open below, closed above), "value" (exactly one value), "other" (rare values),
         "unseen" (values that the reference lacks, beyond those listed by name), "null", "nan", "+inf" or "-inf".
     lower, upper
         Ends of an interval; both the value for a number of its own; None for a category. In the column's unit;
@@ -210,7 +210,8 @@ class Test:
     statistic
         G = 2 (n + m) JS with weights n/(n+m) and m/(n+m), in nats.
     degrees
-        Cells occupied on either side, less one.
+        Cells occupied on either side, less one; rare and unseen categories, of which there is no saying before the
+        reference is known, count as one cell.
     p_value
         Probability of a G at least this large if there is no difference.
     p_adjusted
@@ -485,7 +486,7 @@ class Settings:
     bins
         Equal-frequency bins of a numeric column.
     max_categories
-        Categories that keep a cell of their own; the rest of the reference's become OTHER.
+        Categories that keep a cell of their own; the rarer ones become OTHER, or UNSEEN if the reference lacks them.
     resamples
         Bootstrap resamples, and permuted tables where a test needs them.
     seed

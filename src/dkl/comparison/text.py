@@ -17,7 +17,7 @@ import pyarrow.json
 from dkl.comparison.errors import DataError
 from dkl.comparison.sources import SchemaChangedError, TableSource, one_line
 
-_BLOCK = 8 << 20
+_BLOCK = 2 << 20
 _NULLS = [
     "",
     "NA",
