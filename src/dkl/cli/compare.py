@@ -312,12 +312,12 @@ def _as_json(comparison: Comparison) -> str:
 
 
 def _draw(comparison: Comparison, path: str, unit: UnitName) -> None:
-    from dkl import plots
+    from dkl.plots import comparisons
 
     if not any(column.status == "measured" for column in comparison.columns):
         raise Unmeasured(f"{path}: nothing to draw: --plot shows the columns of tables, and none was measured")
     with io.BytesIO() as image:
-        figure = plots.comparisons(comparison, unit=unit)
+        figure = comparisons(comparison, unit=unit)
         figure.savefig(image, format=Path(path).suffix[1:].lower(), dpi=150)
         write_whole(path, image.getvalue())
 
