@@ -179,7 +179,7 @@ def test_chance_among_very_many_values_is_no_difference(distinct):
         p_values.append(compare(*sides, resamples=100)["c"].test.p_value)
     assert min(p_values) > 0.001
     moved = {"c": np.where(rng.random(10_000) < 0.02, "7", rng.integers(0, distinct, size=10_000).astype(str))}
-    assert compare(sides[0], moved, resamples=100)["c"].test.p_value < 1e-6
+    assert compare(sides[0], moved, resamples=100)["c"].test.p_value < 1e-4
 
 
 def test_more_distinct_values_than_are_remembered(monkeypatch):

@@ -158,8 +158,10 @@ def conclude(column: ColumnComparison, p_adjusted: float, settings: Settings) ->
     where = (
         f"JS {short(column.js.value)} nats, {level} interval [{short(low)}, {short(high)}], adjusted p {p_adjusted:.2g}"
     )
-    if column.test.method == "one value only":
+    if column.test.method == "one value only" and len(column.cells) == 1:
         verdict = Verdict("no_difference_found", "no difference: both sides hold one and the same value only")
+    elif column.test.method == "one value only":
+        verdict = Verdict("no_difference_found", f"no difference found: every value is too rare to be tested ({where})")
     elif p_adjusted >= settings.alpha:
         verdict = Verdict("no_difference_found", f"no difference found ({where})")
     elif high < ignore:
