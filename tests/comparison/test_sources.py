@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import dkl
-from dkl.comparison import DataError, compare, text
+from dkl.comparison import ColumnError, DataError, compare, save_reference, text
 
 
 def answer(found):
@@ -109,6 +109,16 @@ def test_standard_input_is_recognised_by_its_content(table, moved, tmp_path, mon
     found = compare("-", second)
     assert found.reference.description == "standard input"
     assert answer(found) == expected
+
+
+def test_a_format_is_for_names_that_do_not_say_it(table, moved, tmp_path, monkeypatch):
+    first = write(table, tmp_path / "a.parquet")
+    content = io.BytesIO()
+    pa.csv.write_csv(moved, content)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.getvalue())))
+    assert answer(compare(first, "-", format="csv")) == answer(compare(table, moved))
+    (tmp_path / "b.data").write_bytes(content.getvalue())
+    assert answer(compare(first, tmp_path / "b.data", format="csv")) == answer(compare(table, moved))
 
 
 def test_only_one_side_can_be_standard_input():
@@ -318,9 +328,21 @@ def test_unknown_options(good):
         compare(good, good, format="xls")
     with pytest.raises(DataError, match="is a table"):
         compare(good, good, as_="logits")
-    with pytest.raises(DataError, match="'z' is on neither side"):
+    with pytest.raises(ColumnError, match="'z' is on neither side; there are: a, b"):
         compare(good, good, columns=["z"])
-    for setting in ({"bins": 1}, {"level": 1.0}, {"alpha": 0}, {"ignore_below": -1}, {"resamples": 3}, {"seed": -1}):
+    with pytest.raises(ColumnError, match="none of the named columns in common: b"):
+        compare(good, {"a": [1]}, columns=["b"])
+    with pytest.raises(ColumnError, match="'z' is not in"):
+        save_reference(good, good + ".json", columns=["z"])
+    for setting in (
+        {"bins": 1},
+        {"level": 1.0},
+        {"alpha": 0},
+        {"ignore_below": -1},
+        {"ignore_below": np.inf},
+        {"resamples": 3},
+        {"seed": -1},
+    ):
         with pytest.raises(ValueError, match=next(iter(setting))):
             compare(good, good, **setting)
 

@@ -12,7 +12,7 @@ except ImportError as error:
     ) from error
 
 from dkl.comparison.api import compare, save_reference
-from dkl.comparison.errors import DataError
+from dkl.comparison.errors import ColumnError, DataError
 from dkl.comparison.reference import read_reference
 from dkl.comparison.result import (
     ArrayComparison,
@@ -32,6 +32,7 @@ __all__ = [
     "ArrayComparison",
     "Cell",
     "ColumnComparison",
+    "ColumnError",
     "Comparison",
     "DataError",
     "Measured",

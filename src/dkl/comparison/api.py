@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import pyarrow as pa
 
 from dkl.comparison.arrays import MOST_TESTED_ROWS, compare_arrays
 from dkl.comparison.columns import compare_column, conclude
-from dkl.comparison.errors import DataError
+from dkl.comparison.errors import ColumnError, DataError
 from dkl.comparison.inference import adjust
 from dkl.comparison.opening import open_side
 from dkl.comparison.reference import write_reference
@@ -93,7 +94,8 @@ def compare(
     Raises
     ------
     DataError
-        If a side cannot be read or nothing can be compared; a ValueError.
+        If a side cannot be read or nothing can be compared; a ValueError. For `columns` that are not there, its
+        subclass ColumnError.
 
     Notes
     -----
@@ -172,6 +174,9 @@ def save_reference(
             raise DataError(
                 f"{source.description}: arrays of distributions are their own summary; save them as they are"
             )
+        if columns is not None:
+            known = list(source.types) if isinstance(source, ReferenceState) else source.schema.names
+            _check_columns(columns, known, f"not in {source.description}")
         state = _reference_state(source, columns, settings, progress)
     write_reference(state, path)
     return state
@@ -189,7 +194,10 @@ def _checked(settings: Settings) -> Settings:
         (settings.seed < 0, f"seed = {settings.seed}: give a whole number of at least 0"),
         (not 0 < settings.level < 1, f"level = {settings.level}: give a probability such as 0.95"),
         (not 0 < settings.alpha < 1, f"alpha = {settings.alpha}: give a probability such as 0.01"),
-        (not settings.ignore_below >= 0, f"ignore_below = {settings.ignore_below}: give nats of JS, at least 0"),
+        (
+            not 0 <= settings.ignore_below < math.inf,
+            f"ignore_below = {settings.ignore_below}: give nats of JS, at least 0 and finite",
+        ),
     ]
     for is_wrong, message in wrong:
         if is_wrong:
@@ -256,11 +264,12 @@ def _compare_tables(
     names = list(left.types if isinstance(left, ReferenceState) else left.schema.names)
     others = right.schema.names
     if columns is not None:
-        for name in columns:
-            if name not in names and name not in others:
-                raise DataError(f"column {name!r} is on neither side; there are: {', '.join(names)}")
-    wanted = set(names + others) if columns is None else set(columns)
-    if not wanted & set(names) & set(others):
+        _check_columns(columns, [*names, *others], "on neither side")
+        if not set(columns) & set(names) & set(others):
+            raise ColumnError(
+                f"{left.description} and {right.description} have none of the named columns in common: {_some(columns)}"
+            )
+    if not set(names) & set(others):
         raise DataError(
             f"{left.description} and {right.description} have no column in common: "
             f"{_some(names)} against {_some(others)}"
@@ -281,6 +290,12 @@ def _compare_tables(
         columns=found,
         notes=tuple(notes),
     )
+
+
+def _check_columns(columns: Sequence[str], known: Sequence[str], where: str) -> None:
+    for name in columns:
+        if name not in known:
+            raise ColumnError(f"column {name!r} is {where}; there are: {', '.join(dict.fromkeys(known))}")
 
 
 def _some(names: Sequence[str]) -> str:

@@ -154,9 +154,11 @@ def conclude(column: ColumnComparison, p_adjusted: float, settings: Settings) ->
     assert column.js is not None
     assert column.js.interval is not None  # JS is never infinite
     low, high = column.js.interval
-    level, ignore = f"{settings.level:.4g}", settings.ignore_below
+    ignore = settings.ignore_below
+    chance = f"= {p_adjusted:.2g}" if p_adjusted > 0 else f"< {np.finfo(np.float64).tiny:.0e}"
     where = (
-        f"JS {short(column.js.value)} nats, {level} interval [{short(low)}, {short(high)}], adjusted p {p_adjusted:.2g}"
+        f"JS {short(column.js.value)} nats, {100 * settings.level:.4g} % interval [{short(low)}, {short(high)}], "
+        f"adjusted p {chance}"
     )
     if column.test.method == "one value only" and len(column.cells) == 1:
         verdict = Verdict("no_difference_found", "no difference: both sides hold one and the same value only")

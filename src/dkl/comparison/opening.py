@@ -112,11 +112,9 @@ def _open_path(
     check_readable(file, description)
     if is_reference(file):
         return read_reference(file)
-    found, compression = sniff(file, file.name)
-    if format is not None:
-        if format not in FORMATS.values():
-            raise DataError(f"format = {format!r} is unknown; choose one of {', '.join(sorted(set(FORMATS.values())))}")
-        found = format
+    if format is not None and format not in FORMATS.values():
+        raise DataError(f"format = {format!r} is unknown; choose one of {', '.join(sorted(set(FORMATS.values())))}")
+    found, compression = sniff(file, file.name, format)
     if found in _TEXT:
         return _TEXT[found](file, description, compression)
     if compression:

@@ -139,8 +139,8 @@ def check_readable(path: Path, name: str) -> None:
         raise DataError(f"{name}: cannot be read ({error.strerror or error})") from None
 
 
-def sniff(path: Path, name: str) -> tuple[str, str | None]:
-    """Return a file's format and compression, from its suffixes or else from its first bytes."""
+def sniff(path: Path, name: str, format: str | None) -> tuple[str, str | None]:
+    """Return a file's format and compression: from its suffixes, or else as named, or else from its first bytes."""
     suffixes = [suffix.lower() for suffix in Path(name).suffixes]
     compression = COMPRESSIONS.get(suffixes[-1]) if suffixes else None
     suffix = (suffixes[:-1] if compression else suffixes)[-1:]
@@ -150,6 +150,8 @@ def sniff(path: Path, name: str) -> tuple[str, str | None]:
         compression = "gzip"
     if suffix and suffix[0] in FORMATS:
         return FORMATS[suffix[0]], compression
+    if format is not None:
+        return format, compression
     if compression:
         head = _head(path, compression)
     for magic, found in _MAGIC:
