@@ -305,7 +305,7 @@ def test_an_unreadable_file(tmp_path, good, monkeypatch):
         (3, "reference is a int"),
         (pd.DataFrame({"a": [1, "x"]}), "cannot be read as a table"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_objects_that_are_no_data(data, says):
     with pytest.raises(DataError, match=says) as error:
