@@ -168,6 +168,12 @@ def to_numpy(x: Array) -> np.ndarray[Any, Any]:
     return np.asarray(x)
 
 
+def first_failing(x: Array, good: Array) -> tuple[str, float]:
+    """The index, as it is written in Python, and value of the first entry that is not good."""
+    where = np.argwhere(~to_numpy(good))[0]
+    return (f"[{', '.join(map(str, where))}]" if where.size else ""), float(to_numpy(x)[tuple(where)])
+
+
 def as_scalar(x: Array) -> Any:
     """A zero-dimensional NumPy array as the scalar that NumPy's own reductions return; any other array as it is."""
     return x[()] if isinstance(x, np.ndarray) and x.ndim == 0 else x

@@ -77,7 +77,7 @@ class Estimate:
         """The value as a number; a TypeError if there are several."""
         if math.prod(self.value.shape) != 1:
             raise TypeError(f"an Estimate of {math.prod(self.value.shape)} pairs is no single number: use .value")
-        return float(self.value)
+        return float(to_numpy(self.value).reshape(()))
 
     def to_dict(self) -> dict[str, Any]:
         """A form that JSON can hold: infinite values become None and ``status`` says so."""

@@ -20,12 +20,12 @@ from dkl._array import (
     as_array,
     default_dtype,
     epsilon,
+    first_failing,
     holds,
     is_half,
     logsumexp,
     namespace_of,
     real_floating,
-    to_numpy,
     tree_sum,
     widest,
 )
@@ -340,7 +340,7 @@ def _log(xp: Namespace, p: Array) -> Array:
 def _check_weights(xp: Namespace, x: Array, name: str, noun: str, hint: str) -> None:
     good = (x >= 0) & (x < math.inf)
     if holds(xp.all(good)) is False:
-        at, value = _first(x, good)
+        at, value = first_failing(x, good)
         problem = "is not a number" if math.isnan(value) else "is negative" if value < 0 else "is infinite"
         raise ValueError(f"{name}{at} = {value:.6g} {problem}, so it is no {noun}; {hint}")
 
@@ -348,18 +348,12 @@ def _check_weights(xp: Namespace, x: Array, name: str, noun: str, hint: str) -> 
 def _check_logs(xp: Namespace, x: Array, name: str, noun: str) -> None:
     good = x < math.inf
     if holds(xp.all(good)) is False:
-        at, value = _first(x, good)
+        at, value = first_failing(x, good)
         problem = "is not a number" if math.isnan(value) else "is +inf"
         raise ValueError(f"{name}{at} = {value:.6g} {problem}, so it is no {noun}: it must be finite or −inf")
 
 
 def _check_rows(xp: Namespace, good: Array, total: Array, message: str) -> None:
     if holds(xp.all(good)) is False:
-        at, value = _first(total, good)
+        at, value = first_failing(total, good)
         raise ValueError(message.format(row=at, total=f"{value:.9g}"))
-
-
-def _first(x: Array, good: Array) -> tuple[str, float]:
-    """The index, as it is written in Python, and value of the first entry that is not good."""
-    where = np.argwhere(~to_numpy(good))[0]
-    return (f"[{', '.join(map(str, where))}]" if where.size else ""), float(to_numpy(x)[tuple(where)])

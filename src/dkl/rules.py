@@ -69,9 +69,9 @@ def rule(divergence: Key, p: Key, q: Key, method: str) -> Callable[[Measurement]
     def register(measure: Measurement) -> Measurement:
         new = Rule(divergence, p, q, method, measure)
         for old in _rules:
-            if (old.divergence, old.method) != (divergence, method):
+            if (_name(old.divergence), old.method) != (_name(divergence), method):
                 continue
-            if (old.p, old.q) == (p, q):
+            if (_name(old.p), _name(old.q)) == (_name(p), _name(q)):
                 raise ValueError(f"a rule for {new} is registered already")
             if _crosses(old, new) and not any(_meets(r, old, new) for r in _rules):
                 raise ValueError(
@@ -169,8 +169,12 @@ def _unit(divergence: Any, base: float | None) -> tuple[float, str]:
     return unit_of(base) if divergence.unit else (1.0, "")
 
 
+def _name(key: Key) -> str:
+    return key if isinstance(key, str) else f"{key.__module__}.{key.__qualname__}"
+
+
 def _keys(cls: type) -> tuple[Key, ...]:
-    return tuple(key for base in cls.__mro__ for key in (base, f"{base.__module__}.{base.__qualname__}"))
+    return tuple(key for base in cls.__mro__ for key in (base, _name(base)))
 
 
 def _rank(key: Key, cls: type) -> int:

@@ -22,7 +22,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dkl import pairs, rules
-from dkl._array import Array, Namespace, as_array, namespace_of, overflowing, real_floating, tree_sum
+from dkl._array import (
+    Array,
+    Namespace,
+    as_array,
+    first_failing,
+    holds,
+    namespace_of,
+    overflowing,
+    real_floating,
+    tree_sum,
+)
 from dkl.pairs import Outcomes, Pair
 from dkl.representations import Axis, FiniteOutcomes, interpret, outcome_pair
 
@@ -212,7 +222,12 @@ class Member(Csiszar, ABC):
         """The generator f(t) at t = p/q ≥ 0, with f(1) = f'(1) = 0; elementwise."""
         xp = namespace_of(t=t)
         (t,) = real_floating(xp, as_array(xp, t, "t"))
-        return self.terms(pairs.from_probabilities(xp, t, xp.ones_like(t)))
+        if holds(xp.all(t >= 0)) is False:
+            at, value = first_failing(t, t >= 0)
+            raise ValueError(f"t{at} = {value:g} is no ratio of probabilities: it lies in [0, ∞]")
+        finite = t < math.inf
+        value = self.terms(pairs.from_probabilities(xp, xp.where(finite, t, 1.0), xp.ones_like(t)))
+        return xp.where(finite, value, math.inf if self.slope_inf > 0 else 0.0)
 
     @overflowing
     def conjugate(self, u: Any) -> Any:

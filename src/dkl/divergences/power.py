@@ -143,6 +143,8 @@ class Power(Member, ABC):
         return terms if self.scale == 1 else self.scale * terms
 
     def _conjugate(self, xp: Namespace, u: Array) -> Array:
+        if self.scale == 0:  # Tsallis of order 0: f is 1 at t = 0 and 0 elsewhere
+            return 0.0 * u
         a, v = self.order, u / self.scale
         if a == 1:
             return self.scale * xp.expm1(v)
