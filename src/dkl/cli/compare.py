@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -108,11 +109,13 @@ def _drawable(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 @click.option(
     "--level",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    callback=_finite,
     help="Level of the intervals.  [default: 0.95]",
 )
 @click.option(
     "--alpha",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    callback=_finite,
     help="An adjusted p-value below it is called a difference.  [default: 0.01]",
 )
 @click.option("--seed", type=click.IntRange(0), help="Seed of the random draws.  [default: 0]")
@@ -316,7 +319,9 @@ def _draw(comparison: Comparison, path: str, unit: UnitName) -> None:
 
     if not any(column.status == "measured" for column in comparison.columns):
         raise Unmeasured(f"{path}: nothing to draw: --plot shows the columns of tables, and none was measured")
-    with io.BytesIO() as image:
+    with io.BytesIO() as image, warnings.catch_warnings():
+        # A name in letters that the font lacks is drawn as boxes; the table has it in full.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = comparisons(comparison, unit=unit)
         figure.savefig(image, format=Path(path).suffix[1:].lower(), dpi=150)
         write_whole(path, image.getvalue())

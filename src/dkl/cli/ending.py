@@ -25,9 +25,12 @@ class Unmeasured(click.ClickException):
 @contextmanager
 def failures() -> Iterator[None]:
     """Turn what is wrong with the data into `Unmeasured`, and a named column that does not exist into a usage error."""
-    from dkl.comparison import DataError
+    from dkl.cli.words import clean
+    from dkl.comparison import ColumnError, DataError
 
     try:
         yield
+    except ColumnError as error:
+        raise click.UsageError(clean(str(error))) from None
     except DataError as error:
         raise Unmeasured(str(error)) from None

@@ -13,7 +13,7 @@ def main() -> None:
     try:
         code = _run()
     except ImportError as error:
-        missing = next((name for name in (error.name, _cause(error)) if name in _EXTRAS), None)
+        missing = next((name for name in (_missing(error), _missing(error.__cause__)) if name in _EXTRAS), None)
         if missing is None:
             raise
         extra = _EXTRAS[missing]
@@ -43,6 +43,6 @@ def _run() -> int:
     return result if isinstance(result, int) else 0
 
 
-def _cause(error: ImportError) -> str | None:
-    """Return the module whose absence a package turned into its own explanation."""
-    return error.__cause__.name if isinstance(error.__cause__, ImportError) else None
+def _missing(error: BaseException | None) -> str | None:
+    """Return the package that could not be imported."""
+    return error.name.partition(".")[0] if isinstance(error, ImportError) and error.name else None

@@ -14,13 +14,11 @@ from dkl.cli.words import KL_NAMES, ROW_NAMES, TOP_CELLS, VERDICTS, Words, clean
 from dkl.comparison import ArrayComparison, ColumnComparison
 from dkl.comparison.result import VerdictWord
 
-_WIDE = 132
-"""From this width on a column is one line; below, two."""
+_SPARKS = 9, 24
+"""Characters of a sparkline: at least, where the others leave room for it at all, and at most."""
 
-_NARROW = 76
-"""Below this width the sparklines, and below `_NARROWEST` all but JS and the verdict, have no room."""
-
-_NARROWEST = 62
+_ROOM_FOR_BARS = 76
+"""Width of the terminal from which on the bars of contributions are drawn."""
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 
@@ -56,7 +54,7 @@ class Report:
         yield Text(words.summary(), style="bold")
         if words.shown:
             yield Text()
-            yield _wide_table(words, width) if width >= _WIDE else _stacked_table(words, width)
+            yield _columns_table(words, console, options)
         for array in words.arrays:
             yield Text()
             yield _array_table(words, array)
@@ -66,7 +64,11 @@ class Report:
             yield _cells_table(words, width)
         yield from _section("Infinite", words.infinities())
         yield from _section("Notes", words.notes())
-        yield from _section("How to read this", itertools.chain(_DRAWN if words.shown else (), words.legend()), "dim")
+        yield from _section(
+            "How to read this",
+            itertools.chain(_DRAWN if words.shown else (), words.legend(chance=bool(words.differing))),
+            "dim",
+        )
 
     def _header(self) -> RenderableType:
         grid = Table.grid(padding=(0, 2))
@@ -131,12 +133,24 @@ def _verdict(column: ColumnComparison) -> Text:
     return Text(VERDICTS[column.verdict.word], style=_STYLES[column.verdict.word])
 
 
-def _wide_table(words: Words, width: int) -> Table:
-    room = max(8, min(32, (width - 116) // 2))
+def _columns_table(words: Words, console: Console, options: ConsoleOptions) -> Table:
+    """Return the richest table that has room: columns on one line, then on two, without sparklines, with JS alone."""
+    endless = options.update(width=10_000)
+    least, most = _SPARKS
+    for build in (_wide_table, _stacked_table):
+        spare = options.max_width - console.measure(build(words, least), options=endless).maximum
+        if spare >= 0:
+            return build(words, min(most, least + spare // 2))
+    without = _stacked_table(words, 0)
+    fits = console.measure(without, options=endless).maximum <= options.max_width
+    return without if fits else _stacked_table(words, 0, complete=False)
+
+
+def _wide_table(words: Words, room: int) -> Table:
     table = _table()
     table.add_column("column", no_wrap=True, overflow="ellipsis", max_width=16)
     table.add_column("kind", no_wrap=True)
-    table.add_column("reference", no_wrap=True, width=max(room, 9))
+    table.add_column("reference", no_wrap=True, width=room)
     table.add_column("current", no_wrap=True, width=room)
     for title in (f"JS {words.unit}", f"[{words.level}]", *KL_NAMES.values(), "TV", "W1", "p"):
         table.add_column(Text(title), justify="right", no_wrap=True)
@@ -158,12 +172,10 @@ def _wide_table(words: Words, width: int) -> Table:
     return table
 
 
-def _stacked_table(words: Words, width: int) -> Table:
-    sparks, complete = width >= _NARROW, width >= _NARROWEST
+def _stacked_table(words: Words, room: int, *, complete: bool = True) -> Table:
     table = _table()
-    room = max(9, min(24, width - 68))
     table.add_column(Text("column\nkind"), no_wrap=True, overflow="ellipsis", max_width=16)
-    if sparks:
+    if room:
         table.add_column(Text("reference\ncurrent"), no_wrap=True, width=room)
     table.add_column(Text(f"JS {words.unit}\n[{words.level}]"), justify="right", no_wrap=True)
     if complete:
@@ -171,21 +183,21 @@ def _stacked_table(words: Words, width: int) -> Table:
         table.add_column(Text("TV\nW1"), justify="right", no_wrap=True)
     table.add_column(Text("difference\np"), no_wrap=True)
     for column in words.shown:
-        cells: list[RenderableType] = [Group(_name(column), Text(column.kind or "", style="dim"))]
-        if sparks:
-            cells.append(Group(*_sparklines(column, room)))
-        cells.append(
-            Group(
-                Text(words.value(column.js), justify="right"),
-                Text(words.interval(js_of(column)), style="dim", justify="right"),
-            )
-        )
+        cells = [_two(_name(column), Text(column.kind or "", style="dim"))]
+        if room:
+            cells.append(_two(*_sparklines(column, room)))
+        cells.append(_two(words.value(column.js), Text(words.interval(js_of(column)), style="dim")))
         if complete:
-            cells.append(f"{words.value(column.kl_reference_current)}\n{words.value(column.kl_current_reference)}")
-            cells.append(f"{words.value(column.tv)}\n{words.distance(column)}")
-        cells.append(Group(_verdict(column), Text(probability(column.test), style="dim")))
+            cells.append(_two(words.value(column.kl_reference_current), words.value(column.kl_current_reference)))
+            cells.append(_two(words.value(column.tv), words.distance(column)))
+        cells.append(_two(_verdict(column), Text(probability(column.test), style="dim")))
         table.add_row(*cells)
     return table
+
+
+def _two(above: str | Text, below: str | Text) -> Text:
+    """Stack two lines in a cell, each with its own style."""
+    return Text.assemble(above, "\n", below)
 
 
 def _array_table(words: Words, array: ArrayComparison) -> RenderableType:
@@ -202,7 +214,7 @@ def _array_table(words: Words, array: ArrayComparison) -> RenderableType:
 
 
 def _cells_table(words: Words, width: int) -> Table:
-    bar = 0 if width < _NARROW else max(9, min(16, (width - 66) // 2))
+    bar = 0 if width < _ROOM_FOR_BARS else max(9, min(16, (width - 66) // 2))
     table = _table()
     table.add_column("column", no_wrap=True, overflow="ellipsis", max_width=16)
     table.add_column("cell", no_wrap=True, overflow="ellipsis", max_width=max(14, width - 46 - 2 * bar))

@@ -123,9 +123,9 @@ class Words:
     def summary(self) -> str:
         """Return what the whole comparison comes to."""
         sentences = [self._columns_summary()] if self.measured else []
-        sentences += (
-            [f"{array.name}: {self.array_sentence(array)}." for array in self.arrays[:1]] if not self.measured else []
-        )
+        if self.arrays:
+            count = len(self.arrays)
+            sentences.append(f"{count} {'array is' if count == 1 else 'arrays are'} compared row by row.")
         count = len(self.comparison.unmeasured)
         if count:
             sentences.append(f"{count} {_noun(count, self.comparison)} could not be measured (see below).")
@@ -210,8 +210,8 @@ class Words:
         if hidden:
             yield "", f"{hidden} further {'column is' if hidden == 1 else 'columns are'} not shown; --all shows them"
 
-    def legend(self) -> Iterator[tuple[str, str]]:
-        """Yield each figure's name and meaning, of those that occur."""
+    def legend(self, *, chance: bool) -> Iterator[tuple[str, str]]:
+        """Yield each figure's name and meaning, of those that occur; ``chance`` if the layout has that figure."""
         has_distance = any(column.wasserstein is not None for column in self.shown)
         top = figure(math.log(2) * self.factor)
         meanings: list[tuple[str, str, bool]] = [
@@ -232,7 +232,8 @@ class Words:
             return
         settings = self.comparison.settings
         yield f"[{self.level}]", "bias-corrected bootstrap interval; the other figures are plug-in values"
-        yield "chance", "the JS to be expected without a difference, from the numbers of cells and rows"
+        if chance:
+            yield "chance", "the JS to be expected without a difference, from the numbers of cells and rows"
         methods = sorted({column.test.method for column in self.shown if column.test is not None} - {"one value only"})
         by = f"G-test ({' or '.join(methods)})" if methods else "no test needed"
         corrected = f", Benjamini-Hochberg over {len(self.measured)} columns" if len(self.measured) > 1 else ""
