@@ -239,7 +239,7 @@ def damaged(tmp_path, name, content):
         ("broken.jsonl", b'{"a": 1}\n{"a": \n{"a": 3}\n', "line"),
         ("mixed.jsonl", b'{"a": 1}\n{"a": "x"}\n', "line 2"),
         ("array.json", b'[{"a": 1}]', "one object a line"),
-        ("short.csv.gz", gzip.compress(b"a,b\n1,2\n" * 1000)[:40], "cannot be read"),
+        ("short.csv.gz", gzip.compress(b"a,b\n1,2\n" * 1000, mtime=0)[:40], "cannot be read"),
         ("notgzip.csv.gz", b"a,b\n1,2\n", "cannot be read"),
         ("short.npy", b"\x93NUMPY\x01\x00v\x00{'descr'", "damaged"),
         ("short.npz", b"PK\x03\x04 cut short", "damaged"),
