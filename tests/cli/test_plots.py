@@ -131,8 +131,18 @@ def test_bits() -> None:
     column = _column("normal")
     assert column.js is not None
     top, bottom = plots.comparison(column, unit="bits")
-    assert "bits" in bottom.get_ylabel()
-    assert f"{column.js.value / np.log(2):.4g} bits" in top.texts[0].get_text()
+    bits = column.js.value / np.log(2)
+    assert f"{bits:.4g} bits" in top.texts[0].get_text()
+    assert bottom.get_ylabel() == "adds to JS\n($10^{-3}$ bits)"
+    assert sum(abs(bar.get_height()) for bar in _bars(bottom)) / 1000 == pytest.approx(bits)
+
+
+def test_the_colour_says_which_side_has_more() -> None:
+    top, bottom = plots.comparison(_column("few categories"))
+    reference, current = (handle.get_facecolor() for handle in top.get_legend().get_patches())
+    assert reference != current
+    for bar in _bars(bottom):
+        assert bar.get_facecolor() == (current if bar.get_height() > 0 else reference)
 
 
 @pytest.mark.parametrize(("most", "drawn"), [(6, 6), (3, 3), (1, 1)])

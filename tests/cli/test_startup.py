@@ -63,6 +63,23 @@ def test_another_missing_module_is_not_blamed_on_an_extra() -> None:
     assert "dkl.cli.words" in done.stderr
 
 
+def test_an_interruption_while_starting_is_no_traceback() -> None:
+    code = """
+import sys
+from dkl.cli.main import main
+
+class Interrupt:
+    def find_spec(self, name, path, target=None):
+        if name == "dkl.cli.group":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt())
+main()
+"""
+    done = _python(code, "compare", "--example")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_version_and_help(run: Run) -> None:
     assert run("--version").output == f"dkl, version {__version__}\n"
     for arguments in (["--help"], ["-h"], ["compare", "--help"]):

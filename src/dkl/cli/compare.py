@@ -331,6 +331,6 @@ def _exceeded(names: Sequence[str], comparison: Comparison, limit: str, by: str)
     from dkl.cli.words import clean
 
     named = ", ".join(clean(name) for name in names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
-    text = f"dkl: {len(names)} of {len(comparison)} exceed {limit} of {by}: {named}"
+    text = f"dkl: {len(names)} of {len(comparison)} above {limit} of {by}: {named}"
     missing = len(comparison.unmeasured)
     return f"{text} ({missing} not measured)" if missing else text

@@ -99,7 +99,7 @@ def sparkline(shares: Sequence[float], width: int, top: float | None = None) -> 
     Examples
     --------
     >>> sparkline([0.0, 0.1, 0.2, 0.7], width=8)
-    ' ▂▃█'
+    ' ▁▂█'
     """
     means = _grouped(shares, width)
     top = max(means, default=0.0) if top is None else top
