@@ -85,13 +85,19 @@ def _surely(t: float) -> float:
 
 def _js_from_tv(t: float) -> float:
     """The least JS for a total variation: that of ((1 + t)/2, (1 − t)/2) and its mirror image."""
+    if t < 0.1:  # where the two logarithms cancel: Σ t^(2k)/(2k·(2k − 1))
+        return sum(t ** (2 * k) / (2 * k * (2 * k - 1)) for k in range(8, 0, -1))
     return 0.5 * ((1 + t) * math.log1p(t) + ((1 - t) * math.log1p(-t) if t < 1 else 0.0))
 
 
 def _tv_from_js(js: float) -> float:
+    """The inverse; t²/2 ≤ JS ≤ t²·log 2 brackets it."""
     from scipy.optimize import brentq
 
-    return 1.0 if js >= math.log(2) else float(brentq(lambda t: _js_from_tv(t) - js, 0.0, 1.0, xtol=1e-300, rtol=1e-14))
+    low, high = math.sqrt(js / math.log(2)) * (1 - 1e-12), math.sqrt(2 * js) * (1 + 1e-12)
+    if js == 0 or low >= 1:
+        return float(js > 0)
+    return float(brentq(lambda t: _js_from_tv(t) - js, low, min(high, 1.0), xtol=1e-15 * low, rtol=1e-14))
 
 
 PINSKER = "Pinsker"
@@ -101,6 +107,7 @@ GIBBS_SU = "Gibbs-Su (KL-χ²)"
 VAN_ERVEN = "van Erven-Harremoës (Rényi in its order)"
 TOPSOE = "Topsøe (triangular)"
 LIN = "Lin (JS-TV)"
+TANEJA = "Taneja (JS-Hellinger-Jeffreys)"
 FANO = "Fano (JS-TV)"
 GILARDONI = "Gilardoni (f-divergence-TV)"
 DEFINITION = "definition"
@@ -114,7 +121,8 @@ REFERENCES = {
     GIBBS_SU: "A. Gibbs, F. Su, On choosing and bounding probability metrics (2002), Theorem 5",
     VAN_ERVEN: "T. van Erven, P. Harremoës (2014), Theorems 3 and 16",
     TOPSOE: "F. Topsøe (2000), inequalities for the triangular and the capacitory discrimination; L. Le Cam (1986)",
-    LIN: "J. Lin (1991), Theorem 3, and JS ≤ J/4",
+    LIN: "J. Lin (1991), Theorem 3",
+    TANEJA: "I. Taneja, Refinement inequalities among symmetric divergence measures (2005): Δ/4 ≤ JS ≤ H² ≤ J/8",
     FANO: "JS = log 2 − H(Y|X) for a fair Y and the error rate (1 − TV)/2, with Fano's inequality",
     GILARDONI: "G. Gilardoni, On the minimum f-divergence for given total variation (2006)",
     DEFINITION: "one is a function of the other",
@@ -170,8 +178,10 @@ INEQUALITIES: tuple[Inequality, ...] = (
     Inequality("js", "tv", LIN, lower=lambda j: j / math.log(2)),
     Inequality("tv", "js", FANO, lower=_js_from_tv),
     Inequality("js", "tv", FANO, upper=_tv_from_js),
-    Inequality("jeffreys", "js", LIN, upper=lambda j: j / 4),
-    Inequality("js", "jeffreys", LIN, lower=lambda j: 4 * j),
+    Inequality("squared_hellinger", "js", TANEJA, upper=lambda h: h),
+    Inequality("js", "squared_hellinger", TANEJA, lower=lambda j: j),
+    Inequality("jeffreys", "squared_hellinger", TANEJA, upper=lambda j: j / 8),
+    Inequality("squared_hellinger", "jeffreys", TANEJA, lower=lambda h: 8 * h),
     Inequality("tv", "jeffreys", GILARDONI, lower=lambda t: 2 * t * (math.log1p(t) + _surely(t))),
 )
 
@@ -248,7 +258,8 @@ def bounds(known: Mapping[Divergence, float] | None = None, /, **named: float) -
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= d.upper_bound:
             raise ValueError(f"{d.name} = {value!r} lies outside its range, [0, {d.upper_bound:.6g}]")
         # A float stands for everything that rounds to it: near the end of a range that can be much for the others.
-        intervals[d.name] = Interval(value * (1 - _SLACK), min(value * (1 + _SLACK), d.upper_bound), "given", "given")
+        low = value if value == d.upper_bound else value * (1 - _SLACK)
+        intervals[d.name] = Interval(low, min(value * (1 + _SLACK), d.upper_bound), "given", "given")
     orders = sorted({d.order for d in members.values() if isinstance(d, Renyi)})
     rules = [*INEQUALITIES, *(i for a, b in permutations(orders, 2) if a < b for i in _renyi_order_pair(a, b))]
     _tighten(intervals, rules)
@@ -283,8 +294,10 @@ _GAIN = 1e-12
 
 
 def _narrow(intervals: dict[str, Interval], name: str, lower: float, upper: float, by: str) -> bool:
-    # Widened at every step, not once at the end: the next curve may be steep where this one is flat.
-    lower, upper = lower * (1 - _SLACK), upper * (1 + _SLACK)
+    # Widened at every step, not once at the end: the next curve may be steep where this one is flat. Only the end of a
+    # range is exact.
+    end = _MEMBERS[name].upper_bound if name in _MEMBERS else math.inf
+    lower, upper = lower if lower == end else lower * (1 - _SLACK), upper * (1 + _SLACK)
     new = old = intervals[name]
     if lower > old.lower * (1 + _GAIN) + 1e-300:
         new = replace(new, lower=lower, lower_by=by)

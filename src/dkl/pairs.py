@@ -122,10 +122,12 @@ def from_probabilities(xp: Namespace, p: Array, q: Array) -> Pair:
     near = xp.abs(difference) < 0.5 * q_in
     q_far = xp.where(near, 1.0, q_in)
     p_far = xp.where(near, 1.0, p_in)
-    # Above √tiny neither the ratio nor its derivative, ratio/q, leaves the floating range.
-    least = math.sqrt(float(xp.finfo(p.dtype).smallest_normal))
-    representable = (p_far > least) & (q_far > least)
-    ratio = xp.where(representable, p_far, 1.0) / xp.where(representable, q_far, 1.0)
+    # The ratio itself where it stays well inside the floating range. A small pair is first scaled up by a power of 2,
+    # which is exact, so that the derivative ratio/q stays there too.
+    reach = 2.0 ** (math.frexp(float(xp.finfo(p.dtype).max))[1] // 2 - 1)
+    representable = (p_far < q_far * reach) & (q_far < p_far * reach)
+    scale = xp.where(q_far * reach < 1, reach * reach, xp.ones_like(q_far))
+    ratio = xp.where(representable, p_far * scale, 1.0) / xp.where(representable, q_far * scale, 1.0)
     # The guarded copies keep the gradient of the branch not taken finite.
     by_logs = xp.log(xp.where(representable, 1.0, p_far)) - xp.log(xp.where(representable, 1.0, q_far))
     far = xp.log(ratio) + by_logs

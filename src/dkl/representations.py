@@ -288,7 +288,7 @@ def _layout(x: Array, y: Array, axis: Axis) -> Layout:
     if not shape:
         raise ValueError("p and q are single numbers: a distribution needs an axis of outcomes")
     ndim = len(shape)
-    wanted = range(ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+    wanted = range(ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     axes = []
     for a in wanted:
         if isinstance(a, bool) or not isinstance(a, int):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from dkl._array import Array, as_array, as_scalar, log_softmax, tree_sum
+from dkl._array import Array, as_array, as_scalar, log_softmax, real_floating, tree_sum
 from dkl.representations import Axis, Counts, FiniteOutcomes, Probs, interpret, outcomes
 
 
@@ -88,7 +88,8 @@ def smooth(p: Any, epsilon: float, *, axis: Axis = -1) -> Smoothed:
     p_before = xp.exp(log_softmax(xp, x)) if side.in_logs else x
     n = x.shape[-1]
     if additive:
-        total = tree_sum(xp, xp.moveaxis(as_array(xp, side.array, "p"), axis, -1))[..., None]
+        (counts,) = real_floating(xp, as_array(xp, side.array, "p"))
+        total = tree_sum(xp, xp.moveaxis(counts, axis, -1))[..., None]
         share = n * epsilon / (total + n * epsilon)
     else:
         share = epsilon

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dkl._array import as_array, as_scalar, real_floating, to_numpy, tree_sum
+from dkl._array import as_scalar, device_of, to_numpy, tree_sum
 from dkl.representations import FiniteOutcomes, Samples, interpret, outcome_pair
 
 
@@ -80,9 +80,10 @@ def wasserstein(p: Any, q: Any, *, points: Any = None, q_points: Any = None, axi
             )
         return _by_scipy(at, at, to_numpy(pair.p), to_numpy(pair.q))
     order = np.argsort(at, kind="stable")
-    (gaps,) = real_floating(xp, as_array(xp, np.diff(at[order]), "points", like=pair.p))
-    surplus = xp.cumulative_sum(xp.take(pair.p - pair.q, xp.asarray(order), axis=-1), axis=-1)
-    return as_scalar(tree_sum(xp, xp.abs(surplus[..., :-1]) * xp.astype(gaps, pair.p.dtype)))
+    device = device_of(pair.p)
+    gaps = xp.asarray(np.diff(at[order]), dtype=pair.p.dtype, device=device)
+    surplus = xp.cumulative_sum(xp.take(pair.p - pair.q, xp.asarray(order, device=device), axis=-1), axis=-1)
+    return as_scalar(tree_sum(xp, xp.abs(surplus[..., :-1]) * gaps))
 
 
 def _points(x: Any, name: str) -> np.ndarray[Any, Any]:

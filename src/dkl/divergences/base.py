@@ -26,6 +26,7 @@ from dkl._array import (
     Array,
     Namespace,
     as_array,
+    as_scalar,
     first_failing,
     holds,
     namespace_of,
@@ -227,7 +228,7 @@ class Member(Csiszar, ABC):
             raise ValueError(f"t{at} = {value:g} is no ratio of probabilities: it lies in [0, ∞]")
         finite = t < math.inf
         value = self.terms(pairs.from_probabilities(xp, xp.where(finite, t, 1.0), xp.ones_like(t)))
-        return xp.where(finite, value, math.inf if self.slope_inf > 0 else 0.0)
+        return as_scalar(xp.where(finite, value, math.inf if self.slope_inf > 0 else 0.0))
 
     @overflowing
     def conjugate(self, u: Any) -> Any:
@@ -235,7 +236,7 @@ class Member(Csiszar, ABC):
         xp = namespace_of(u=u)
         (u,) = real_floating(xp, as_array(xp, u, "u"))
         finite = u <= self.slope_inf
-        return xp.where(finite, self._conjugate(xp, xp.where(finite, u, 0.0)), math.inf)
+        return as_scalar(xp.where(finite, self._conjugate(xp, xp.where(finite, u, 0.0)), math.inf))
 
     @abstractmethod
     def _conjugate(self, xp: Namespace, u: Array) -> Array:
