@@ -7,6 +7,7 @@ and over until no interval shrinks, so a bound may pass through several members 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import permutations
@@ -257,9 +258,10 @@ def bounds(known: Mapping[Divergence, float] | None = None, /, **named: float) -
     for d, value in values.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= d.upper_bound:
             raise ValueError(f"{d.name} = {value!r} lies outside its range, [0, {d.upper_bound:.6g}]")
-        # A float stands for everything that rounds to it: near the end of a range that can be much for the others.
-        low = value if value == d.upper_bound else value * (1 - _SLACK)
-        intervals[d.name] = Interval(low, min(value * (1 + _SLACK), d.upper_bound), "given", "given")
+        # A float stands for everything that rounds to it (inf: for all beyond the largest), and near the end of a range
+        # that can be much for the others.
+        low, high = min(value, sys.float_info.max) * (1 - _SLACK), min(value * (1 + _SLACK), d.upper_bound)
+        intervals[d.name] = Interval(low, high, "given", "given")
     orders = sorted({d.order for d in members.values() if isinstance(d, Renyi)})
     rules = [*INEQUALITIES, *(i for a, b in permutations(orders, 2) if a < b for i in _renyi_order_pair(a, b))]
     _tighten(intervals, rules)
@@ -294,10 +296,8 @@ _GAIN = 1e-12
 
 
 def _narrow(intervals: dict[str, Interval], name: str, lower: float, upper: float, by: str) -> bool:
-    # Widened at every step, not once at the end: the next curve may be steep where this one is flat. Only the end of a
-    # range is exact.
-    end = _MEMBERS[name].upper_bound if name in _MEMBERS else math.inf
-    lower, upper = lower if lower == end else lower * (1 - _SLACK), upper * (1 + _SLACK)
+    # Widened at every step, not once at the end: the next curve may be steep where this one is flat.
+    lower, upper = lower * (1 - _SLACK), upper * (1 + _SLACK)
     new = old = intervals[name]
     if lower > old.lower * (1 + _GAIN) + 1e-300:
         new = replace(new, lower=lower, lower_by=by)

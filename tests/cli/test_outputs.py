@@ -176,7 +176,6 @@ def test_a_saved_reference_gives_the_identical_answer(run: Run, tables: tuple[Pa
     assert (tmp_path / "again.json").read_bytes() == saved.read_bytes()
 
 
-@pytest.mark.xfail(reason="open_side holds --as against a saved reference, which needs none", strict=True)
 def test_a_saved_reference_of_samples(run: Run, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     np.save(tmp_path / "a.npy", rng.normal(size=(300, 2)))

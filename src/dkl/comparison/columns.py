@@ -55,13 +55,14 @@ class _Fine:
     """The finer cells under a numeric column's slots, for the Wasserstein distance and its bootstrap.
 
     ``reference`` and ``current`` count the fine cells of the line, then the missing values; ``starts`` says where each
-    coarse cell begins among them; ``points`` and ``widths`` place the cells of the line.
+    coarse cell begins among them; ``points`` and ``widths`` place the cells of the line; no points where its length
+    leaves the floating range.
     """
 
     reference: npt.NDArray[np.int64]
     current: npt.NDArray[np.int64]
     starts: npt.NDArray[np.intp]
-    points: npt.NDArray[np.float64]
+    points: npt.NDArray[np.float64] | None
     widths: npt.NDArray[np.float64]
     unit: str
 
@@ -100,6 +101,8 @@ def compare_column(
         kind: Literal["numeric", "temporal", "categorical"] = (
             "numeric" if plan.family in ("integer", "real") else "temporal"
         )
+        if fine.points is None:
+            notes.append("its values span more than the largest float, so there is no Wasserstein distance")
         if {"double", "float", "halffloat"} & set(types) and any("int" in one for one in types):
             notes.append(
                 f"{types[0]} in the reference and {types[1]} in the current data: compared as double precision"
@@ -356,8 +359,13 @@ def _fine_cells(plan: NumericPlan, reference: NumericCounts, current: NumericCou
     scale, unit = _UNITS.get(plan.family, (1, OWN_UNIT))
     lows = [side.minimum for side in (reference, current) if side.minimum is not None]
     highs = [side.maximum for side in (reference, current) if side.maximum is not None]
-    points, widths = np.zeros(line), np.zeros(line)
-    if lows:
+    points: npt.NDArray[np.float64] | None = np.zeros(line)
+    widths = np.zeros(line)
+    # A span beyond the largest float leaves no distances to speak of; floats overflow, whole numbers do not.
+    span = float(max(highs)) - float(min(lows)) if lows else 0.0
+    if not math.isfinite(span):
+        points = None
+    elif lows:
         # Relative to the minimum: microseconds since 1970 or large integers would lose digits as floats.
         origin = min(lows)
         inner = np.array([float((value - origin) / scale) for value in plan.values])
@@ -397,6 +405,8 @@ def _wasserstein(fine: _Fine) -> tuple[float, float] | None:
     Every row is taken to lie in the middle of its fine cell, from which it is at most half a width away: by the
     triangle inequality the distance is wrong by no more than both sides' mean half-width.
     """
+    if fine.points is None:
+        return None
     line = len(fine.points)
     before, after = fine.reference[:line], fine.current[:line]
     if not before.sum() or not after.sum():

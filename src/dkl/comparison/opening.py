@@ -63,7 +63,8 @@ def open_side(
     source = _open(data, argument, directory, as_, format)
     if isinstance(source, TableSource):
         source.check()
-    if as_ is not None and not isinstance(source, ArraySource | SamplesSource):
+    # A saved reference knows what its numbers were; as_ then speaks of the other side alone.
+    if as_ is not None and not isinstance(source, ArraySource | SamplesSource | ReferenceState):
         raise DataError(f"{source.description}: is a table, and as_ = {as_!r} says what an array's numbers are")
     return source
 
