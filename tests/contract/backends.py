@@ -14,7 +14,9 @@ _EVERY = ("numpy", "array-api-strict", "torch", "jax")
 
 def asked_for() -> tuple[str, ...]:
     """The names of the backends that this run tests."""
-    names = tuple(name.strip() for name in os.environ.get("DKL_TEST_BACKENDS", ",".join(_EVERY)).split(",") if name.strip())
+    names = tuple(
+        name.strip() for name in os.environ.get("DKL_TEST_BACKENDS", ",".join(_EVERY)).split(",") if name.strip()
+    )
     unknown = set(names) - set(_EVERY)
     if unknown or not names:
         raise ValueError(f"DKL_TEST_BACKENDS names {sorted(unknown) or 'nothing'}; known are {', '.join(_EVERY)}")

@@ -1,5 +1,7 @@
-"""Pairs whose probabilities are multiples of 2⁻²⁰, so that they are exact in float32, sum to 1 exactly, and stay so when
-outcomes are merged or two pairs are averaged."""
+"""Pairs whose probabilities are multiples of 2⁻²⁰: exact in float32, with sums of exactly 1.
+
+They stay so when outcomes are merged or two pairs are averaged.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +36,8 @@ class Sample:
 
     p: np.ndarray
     q: np.ndarray
-    #: Which rows belong to the pairs (P, Q), to (Q, P), to (P, P), to P and Q with two outcomes merged, and to the mean of each
-    #: pair with the next.
+    #: Which rows belong to the pairs (P, Q), to (Q, P), to (P, P), to P and Q with two outcomes merged, and to the mean of
+    #: each pair with the next.
     blocks: dict[str, slice]
     disjoint: np.ndarray
     equal: np.ndarray

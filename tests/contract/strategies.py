@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 def weights(draw: st.DrawFn, n: int) -> np.ndarray:
     """Non-negative numbers of very different sizes, at least one of them positive."""
     sizes = st.one_of(
-        st.floats(1e-3, 1.0), st.floats(1e-3, 1.0), st.sampled_from([0.0, 1e-300, 1e-30, 1e-9, 1.0]), st.floats(0.0, 1.0)
+        st.floats(1e-3, 1.0),
+        st.floats(1e-3, 1.0),
+        st.sampled_from([0.0, 1e-300, 1e-30, 1e-9, 1.0]),
+        st.floats(0.0, 1.0),
     )
     x = np.array(draw(st.lists(sizes, min_size=n, max_size=n)))
     x[draw(st.integers(0, n - 1))] += 0.5
@@ -18,7 +21,9 @@ def weights(draw: st.DrawFn, n: int) -> np.ndarray:
 
 
 @st.composite
-def pairs(draw: st.DrawFn, min_size: int = 2, max_size: int = 6, positive: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def pairs(
+    draw: st.DrawFn, min_size: int = 2, max_size: int = 6, positive: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Two distributions over the same outcomes; one time in four nearly equal."""
     n = draw(st.integers(min_size, max_size))
     p, q = draw(weights(n)), draw(weights(n))

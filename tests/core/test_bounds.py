@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,10 @@ from ..contract.strategies import pairs
 
 RENYI = (dkl.Renyi(0.5), dkl.Renyi(1), dkl.Renyi(2))
 KNOWN: dict[str, Divergence] = {d.name: d for d in (*FAMILY, *RENYI)}
-GIVEN = [d for d in (*FAMILY, dkl.Renyi(0.3), dkl.Renyi(3), dkl.Renyi(math.inf))]
+GIVEN = (*FAMILY, dkl.Renyi(0.3), dkl.Renyi(3), dkl.Renyi(math.inf))
 log2 = math.log(2)
+#: Above this p²/q stays in the floating range: a χ² of inf must mean one.
+LEAST = 1e-100
 
 
 def _values(p: Any, q: Any) -> dict[str, float]:
@@ -28,7 +31,8 @@ def _values(p: Any, q: Any) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("source", GIVEN, ids=lambda d: d.name)
-@given(pair=pairs(max_size=4))
+@settings(max_examples=max(settings.default.max_examples // 2, 10))
+@given(pair=pairs(max_size=4, least=LEAST))
 def test_no_pair_breaks_an_interval(source: Divergence, pair: Any) -> None:
     p, q = pair
     b = dkl.bounds({source: float(source(p, q))})
@@ -58,15 +62,22 @@ def _label(i: Inequality) -> str:
 
 
 @pytest.mark.parametrize("inequality", INEQUALITIES, ids=_label)
-@given(pair=pairs(max_size=3))
+@settings(max_examples=max(settings.default.max_examples // 2, 10))
+@given(pair=pairs(max_size=3, least=LEAST))
 def test_each_inequality_holds(inequality: Inequality, pair: Any) -> None:
     p, q = pair
     source, target = (float(KNOWN[name](p, q)) for name in (inequality.source, inequality.target))
+    _assert_holds(inequality, source, target)
+
+
+def _assert_holds(inequality: Inequality, source: float, target: float) -> None:
+    """For everything that rounds to these values: next to the end of a range that is much."""
+    least, most = source * (1 - 4e-15), min(source * (1 + 4e-15), KNOWN[inequality.source].upper_bound)
     slack = 1e-9 * target + 1e-15 if math.isfinite(target) else 0.0
     if inequality.lower is not None:
-        assert inequality.lower(source) <= target + slack
-    if inequality.upper is not None and math.isfinite(source):
-        assert inequality.upper(source) >= target - slack
+        assert inequality.lower(least) <= target + slack
+    if inequality.upper is not None and math.isfinite(most):
+        assert inequality.upper(most) >= target - slack
 
 
 @pytest.mark.parametrize("inequality", INEQUALITIES, ids=_label)
@@ -76,7 +87,7 @@ def test_each_curve_is_non_decreasing_and_each_reference_known(inequality: Inequ
     for curve in (inequality.lower, inequality.upper):
         if curve is not None:
             at = [curve(float(x)) for x in np.concatenate([[0.0], np.geomspace(1e-12, top, 200)])]
-            assert all(a <= b * (1 + 1e-12) for a, b in zip(at, at[1:], strict=False))
+            assert all(a <= b * (1 + 1e-12) for a, b in pairwise(at))
 
 
 def _two_points(t: float) -> tuple[Any, Any]:
@@ -93,7 +104,7 @@ def _tilted(x: float, h: float) -> tuple[Any, Any]:
 
 
 h = 1e-5
-#: A pair, or pairs, at which an inequality is an equality or tends to one: (source, target, end, reference) → pair, rel.
+#: A pair at which an inequality is an equality or tends to one: source, target, end, reference, pair, relative distance.
 EXTREMAL: dict[str, tuple[str, str, str, str, tuple[Any, Any], float]] = {
     "Pinsker near P = Q": ("tv", "kl", "lower", "Pinsker", _tilted(0.5, h), 1e-8),
     "Pinsker the other way": ("kl", "tv", "upper", "Pinsker", _tilted(0.5, h), 1e-8),
@@ -103,14 +114,20 @@ EXTREMAL: dict[str, tuple[str, str, str, str, tuple[Any, Any], float]] = {
     "Le Cam, TV from below": ("squared_hellinger", "tv", "lower", "Le Cam", _one_sided(0.3), 1e-12),
     "triangular at disjoint parts": ("tv", "triangular", "upper", "Topsøe", _one_sided(0.3), 1e-12),
     "triangular at two points": ("tv", "triangular", "lower", "Topsøe", _two_points(0.6), 1e-12),
-    "triangular and Hellinger, disjoint": ("squared_hellinger", "triangular", "lower", "Topsøe", _one_sided(0.3), 1e-12),
+    "triangular and Hellinger, disjoint": (
+        "squared_hellinger",
+        "triangular",
+        "lower",
+        "Topsøe",
+        _one_sided(0.3),
+        1e-12,
+    ),
     "triangular and Hellinger, close": ("squared_hellinger", "triangular", "upper", "Topsøe", _tilted(0.5, h), 1e-8),
     "triangular and JS, disjoint": ("triangular", "js", "upper", "Topsøe", _one_sided(0.3), 1e-12),
     "triangular and JS, close": ("triangular", "js", "lower", "Topsøe", _tilted(0.5, h), 1e-8),
     "JS at disjoint parts": ("tv", "js", "upper", "Lin", _one_sided(0.3), 1e-12),
     "JS at two points": ("tv", "js", "lower", "Fano", _two_points(0.6), 1e-12),
     "TV from JS": ("js", "tv", "upper", "Fano", _two_points(0.6), 1e-9),
-    "Jeffreys and JS, close": ("jeffreys", "js", "upper", "Lin", _tilted(0.5, h), 1e-8),
     "Jeffreys at two points": ("tv", "jeffreys", "lower", "Gilardoni", _two_points(0.6), 1e-12),
     "χ² at two points": ("tv", "chi2", "lower", "Gilardoni", _tilted(0.5, 0.3), 1e-12),
     "χ² with P inside": ("tv", "chi2", "lower", "Gilardoni", ([1.0, 0.0], [0.25, 0.75]), 1e-12),
@@ -126,7 +143,9 @@ def test_the_sharp_inequalities_are_reached(name: str) -> None:
     matching = [
         getattr(i, end)
         for i in INEQUALITIES
-        if (i.source, i.target) == (source, target) and i.reference.startswith(reference) and getattr(i, end) is not None
+        if (i.source, i.target) == (source, target)
+        and i.reference.startswith(reference)
+        and getattr(i, end) is not None
     ]
     assert len(matching) == 1
     at = matching[0](float(KNOWN[source](p, q)))
@@ -162,12 +181,15 @@ def test_functions_of_one_another_are_known_exactly() -> None:
 
 
 def test_zero_and_the_ends_of_the_ranges() -> None:
-    for name in ("kl", "tv", "hellinger", "js", "chi2", "triangular", "jeffreys", "reverse_kl"):
-        for interval in dkl.bounds(**{name: 0.0}).values():
-            assert (interval.lower, interval.upper) == (0, pytest.approx(0, abs=1e-100)), name
+    bounded = ("tv", "hellinger", "squared_hellinger", "js", "triangular", "bhattacharyya", "renyi(0.5)")
+    for known in ("kl", "tv", "hellinger", "js", "chi2", "triangular", "jeffreys", "reverse_kl"):
+        b = dkl.bounds(**{known: 0.0})
+        for name in bounded:
+            assert b[name].lower == 0
+            assert b[name].upper == pytest.approx(0, abs=1e-100), (known, name)
     apart = dkl.bounds(tv=1.0)
     assert apart["js"].lower == pytest.approx(log2, rel=1e-12)
-    assert apart["hellinger"].lower == pytest.approx(1.0, rel=1e-12)
+    assert apart["hellinger"].lower == pytest.approx(1.0, rel=1e-7)  # ε of TV is √ε of H next to 1
     unknown = dkl.bounds(kl=math.inf)
     assert unknown["tv"].upper == 1.0
     assert unknown["jeffreys"].lower == math.inf
@@ -189,8 +211,7 @@ def test_renyi_of_two_orders_bound_each_other(pair: Any, a: float, step: float) 
     b = min(a + step, 0.99)
     for i in inequalities._renyi_order_pair(a, b):
         values = {dkl.Renyi(o).name: float(dkl.Renyi(o)(p, q)) for o in (a, b)}
-        if len(values) < 2:
-            continue
+        assert len(values) == 2
         source, target = values[i.source], values[i.target]
         slack = 1e-9 * target + 1e-15 if math.isfinite(target) else 0.0
         if i.lower is not None:
@@ -199,7 +220,6 @@ def test_renyi_of_two_orders_bound_each_other(pair: Any, a: float, step: float) 
             assert i.upper(source) >= target - slack
 
 
-@settings(max_examples=25)
 @given(value=st.floats(1e-12, 20.0))
 def test_more_knowledge_never_widens(value: float) -> None:
     alone = dkl.bounds(kl=value)

@@ -140,7 +140,7 @@ def test_to_dict_is_strict_json() -> None:
 
 
 def test_float_of_several_pairs_is_an_error() -> None:
-    with pytest.raises(TypeError, match="an Estimate of 2 pairs is no single number: use .value"):
+    with pytest.raises(TypeError, match=r"an Estimate of 2 pairs is no single number: use \.value"):
         float(dkl.measure([P, Q], [P, Q]))
     assert float(dkl.measure([P], [P])) == 0
 
@@ -167,7 +167,7 @@ def test_repr_shows_value_unit_direction_and_reason() -> None:
 
 def test_measure_takes_only_divergences() -> None:
     for wrong in ("kl", None, max):
-        with pytest.raises(TypeError, match="divergence must be a member of the family such as dkl.kl"):
+        with pytest.raises(TypeError, match=r"divergence must be a member of the family such as dkl\.kl"):
             dkl.measure(P, Q, wrong)  # type: ignore[arg-type]
 
 

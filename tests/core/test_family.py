@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,9 @@ def test_rebuilt_from_its_own_f_and_limits_it_is_the_same(d: Any, pair: Any) -> 
 def _arguments(d: Any) -> np.ndarray:
     """Points below ``slope_inf``, from where the supremum is at t = 0 up to where it runs away."""
     top = min(d.slope_inf, 3.0)
-    return np.concatenate([[-50.0, -5.0, -3.5, -1.0, -0.5, -0.25, -1e-3, 0.0], top * np.array([1e-3, 0.1, 0.5, 0.9, 0.99])])
+    return np.concatenate(
+        [[-50.0, -5.0, -3.5, -1.0, -0.5, -0.25, -1e-3, 0.0], top * np.array([1e-3, 0.1, 0.5, 0.9, 0.99])]
+    )
 
 
 @generated
@@ -142,7 +145,7 @@ def test_fenchel_young_is_an_equality_at_the_slope_of_f(d: Any) -> None:
 @generated
 def test_the_conjugate_is_infinite_beyond_the_slope_and_keeps_the_value_at_zero(d: Any) -> None:
     if math.isfinite(d.slope_inf):
-        beyond = d.slope_inf * 1.001
+        beyond = d.slope_inf * 1.001 + 1e-9
         assert float(d.conjugate(np.float64(beyond))) == math.inf
     assert float(d.conjugate(np.float64(0.0))) == pytest.approx(0, abs=1e-9)
     if math.isfinite(d.f_zero) and d.name != "tsallis(0)":
@@ -258,7 +261,9 @@ def test_the_power_of_a_pair_gives_the_known_values() -> None:
 # ------------------------------------------------------------------------------------------------------------ orders
 
 
-@given(pair=pairs(positive=True), at=st.sampled_from([0.0, 1.0]), step=st.sampled_from([1e-3, 1e-6, 1e-9, 1e-12, 1e-15]))
+@given(
+    pair=pairs(positive=True), at=st.sampled_from([0.0, 1.0]), step=st.sampled_from([1e-3, 1e-6, 1e-9, 1e-12, 1e-15])
+)
 @pytest.mark.parametrize("make", [dkl.Renyi, dkl.Tsallis, dkl.Alpha], ids=lambda c: c.__name__)
 def test_continuous_through_orders_0_and_1(make: Any, pair: Any, at: float, step: float) -> None:
     p, q = pair
@@ -283,8 +288,10 @@ def test_renyi_tends_to_the_largest_log_ratio(pair: Any) -> None:
 @given(pair=pairs())
 def test_renyi_grows_with_its_order(pair: Any) -> None:
     p, q = pair
-    values = [float(dkl.Renyi(a)(p, q)) for a in (0, 1e-9, 0.1, 0.5, 0.9, 1 - 1e-9, 1, 1 + 1e-9, 1.5, 2, 7, 100, math.inf)]
-    for low, high in zip(values, values[1:], strict=False):
+    values = [
+        float(dkl.Renyi(a)(p, q)) for a in (0, 1e-9, 0.1, 0.5, 0.9, 1 - 1e-9, 1, 1 + 1e-9, 1.5, 2, 7, 100, math.inf)
+    ]
+    for low, high in pairwise(values):
         assert low <= high * (1 + 1e-11) + 4e-16  # a row's own sum is 1 up to this
 
 
@@ -346,13 +353,16 @@ def test_who_claims_to_be_a_metric() -> None:
 
 @pytest.mark.parametrize(
     ("d", "power"),
-    [(dkl.kl, 1.0), (dkl.kl, 0.5), (dkl.jeffreys, 0.5), (dkl.bhattacharyya, 1.0), (dkl.bhattacharyya, 0.5), (dkl.chi2, 0.5),
+    [(dkl.kl, 1.0), (dkl.kl, 0.5), (dkl.jeffreys, 0.5), (dkl.bhattacharyya, 1.0), (dkl.bhattacharyya, 0.5),
+     (dkl.chi2, 0.5),
      (dkl.js, 1.0), (dkl.squared_hellinger, 1.0), (dkl.triangular, 1.0), (dkl.js, 0.51), (dkl.hellinger, 1.05)],
     ids=lambda x: x.name if isinstance(x, Divergence) else str(x),
 )  # fmt: skip
 def test_others_violate_the_triangle_inequality(d: Divergence, power: float) -> None:
     rng = np.random.default_rng(5)
-    corners = [np.array([x, 1 - x]) for x in (1e-9, 1e-3, 0.1, 0.5, 0.9, 1 - 1e-3, 1 - 1e-9, 0.49, 0.51, 0.4999, 0.5001)]
+    corners = [
+        np.array([x, 1 - x]) for x in (1e-9, 1e-3, 0.1, 0.5, 0.9, 1 - 1e-3, 1 - 1e-9, 0.49, 0.51, 0.4999, 0.5001)
+    ]
     rows = np.stack(corners + [rng.dirichlet([0.5, 0.5]) for _ in range(40)])
     table = np.asarray(d(rows[:, None], rows[None, :])) ** power
     # direct[i, k] > through[i, j] + through[j, k] for some i, j, k

@@ -63,7 +63,9 @@ def test_jax_gradient_is_torch_gradient(member: Divergence, kind: str) -> None:
     wrap = KINDS[kind]
     p, q = _handed_in(kind, P), _handed_in(kind, Q)
     member(wrap(p), wrap(q)).backward()
-    got = jax.grad(lambda p, q: member(wrap(p), wrap(q)), argnums=(0, 1))(jnp.asarray(p.detach()), jnp.asarray(q.detach()))
+    got = jax.grad(lambda p, q: member(wrap(p), wrap(q)), argnums=(0, 1))(
+        jnp.asarray(p.detach()), jnp.asarray(q.detach())
+    )
     np.testing.assert_allclose(got[0], p.grad, rtol=1e-11, atol=1e-12)
     np.testing.assert_allclose(got[1], q.grad, rtol=1e-11, atol=1e-12)
 
@@ -99,9 +101,19 @@ EDGES = {
 LIBRARIES = pytest.mark.parametrize("library", [_torch_gradients, _jax_gradients], ids=["torch", "jax"])
 
 
-@pytest.mark.parametrize("member", MEMBERS, ids=lambda d: d.name)
-@pytest.mark.parametrize("kind", KINDS)
-@LIBRARIES
+#: JAX takes its time over each; the formulas are the same, so all members on one representation and one of each kind on
+#: the others are enough there.
+_ONE_OF_EACH = {"kl", "js", "hellinger", "renyi(2)", "tsallis(3)", "alpha(-1.5)", "hand_made_chi2"}
+_TRIED = [
+    pytest.param(library, kind, d, id=f"{library.__name__.split('_')[1]}-{kind}-{d.name}")
+    for library in (_torch_gradients, _jax_gradients)
+    for kind in KINDS
+    for d in MEMBERS
+    if library is _torch_gradients or kind == "probs" or d.name in _ONE_OF_EACH
+]
+
+
+@pytest.mark.parametrize(("library", "kind", "member"), _TRIED)
 def test_a_gradient_is_never_nan(library: Any, kind: str, member: Divergence) -> None:
     p, q = (np.asarray([EDGES[e][side] for e in EDGES]) for side in (0, 1))
     with np.errstate(divide="ignore"):
@@ -111,8 +123,8 @@ def test_a_gradient_is_never_nan(library: Any, kind: str, member: Divergence) ->
         assert not bad, f"in {side}: {bad}"
 
 
-# For one term q·f(p/q) with f'(1) = 0: the derivative in p is f'(t) and in q is f(t) − t·f'(t). At an edge these are the limits,
-# f'(0) where p = 0 and lim f(t) − t·f'(t) where q = 0. An infinite one is given as 0.
+# For one term q·f(p/q) with f'(1) = 0: the derivative in p is f'(t) and in q is f(t) − t·f'(t). At an edge these are the
+# limits, f'(0) where p = 0 and lim f(t) − t·f'(t) where q = 0. An infinite one is given as 0.
 AT_P_ZERO = {  # (gradient in p, gradient in q) of the term with p = 0, q > 0
     "kl": (0.0, 1.0),  # f'(0) = −∞
     "reverse_kl": (0.0, 0.0),  # +∞ term
@@ -202,7 +214,9 @@ def test_the_gradient_of_equal_pairs_is_zero(member: Divergence, kind: str, libr
 
 @LIBRARIES
 @pytest.mark.parametrize("member", MEMBERS, ids=lambda d: d.name)
-def test_gradients_of_logits_sum_to_zero_and_match_the_softmax_of_probabilities(member: Divergence, library: Any) -> None:
+def test_gradients_of_logits_sum_to_zero_and_match_the_softmax_of_probabilities(
+    member: Divergence, library: Any
+) -> None:
     a, b = np.asarray([0.3, -1.0, 2.0, 0.7]), np.asarray([1.3, 0.2, -0.5, 0.1])
     p, q = (np.exp(x) / np.exp(x).sum() for x in (a, b))
     through_p = [softmax * (g - (softmax * g).sum()) for softmax, g in
@@ -216,7 +230,7 @@ def test_gradients_of_logits_sum_to_zero_and_match_the_softmax_of_probabilities(
 def test_masked_logits_take_no_part(library: Any) -> None:
     a, b = np.asarray([0.3, -inf, 2.0, 0.7]), np.asarray([1.3, -inf, -0.5, 0.1])
     kept = np.array([0, 2, 3])
-    for member in (dkl.kl, dkl.js, dkl.hellinger, dkl.Renyi(0.5)) if library is _jax_gradients else MEMBERS:
+    for member in (dkl.kl, dkl.Renyi(0.5)) if library is _jax_gradients else MEMBERS:
         full = library(member, dkl.Logits, a, b)
         short = library(member, dkl.Logits, a[kept], b[kept])
         for got, expected in zip(full, short, strict=True):
@@ -243,11 +257,13 @@ def test_gradients_keep_their_digits_where_the_pair_nearly_agrees(library: Any, 
 @LIBRARIES
 def test_a_batch_row_at_the_edge_does_not_spoil_the_others(library: Any) -> None:
     p, q = (np.asarray([EDGES[e][side] for e in EDGES if "tiny" not in e]) for side in (0, 1))
-    for member in (dkl.kl, dkl.js, dkl.hellinger, dkl.Renyi(0.5)) if library is _jax_gradients else MEMBERS:
+    for member in (dkl.kl,) if library is _jax_gradients else MEMBERS:
         together = library(member, dkl.Probs, p, q)
         alone = [library(member, dkl.Probs, x, y) for x, y in zip(p, q, strict=True)]
         for side in (0, 1):
-            np.testing.assert_allclose(together[side], [g[side] for g in alone], rtol=1e-12, atol=1e-300, err_msg=member.name)
+            np.testing.assert_allclose(
+                together[side], [g[side] for g in alone], rtol=1e-12, atol=1e-300, err_msg=member.name
+            )
 
 
 @LIBRARIES

@@ -94,8 +94,8 @@ def test_a_duplicate_is_refused() -> None:
 
 def test_a_duplicate_by_name_is_refused() -> None:
     rule(Divergence, Animal, Animal, "closed_form")(_says(1))
+    name = f"{Animal.__module__}.Animal"
     with pytest.raises(ValueError, match="is registered already"):
-        name = f"{Animal.__module__}.Animal"
         rule(Divergence, name, name, "closed_form")(_says(2))
 
 
@@ -118,7 +118,9 @@ def test_a_new_rule_is_seen_after_a_pair_was_measured() -> None:
 
 
 def test_no_rule_says_what_was_tried() -> None:
-    with pytest.raises(TypeError, match=r"kl between a Animal and a Probs has no rule; tried .*FiniteOutcomes") as caught:
+    with pytest.raises(
+        TypeError, match=r"kl between a Animal and a Probs has no rule; tried .*FiniteOutcomes"
+    ) as caught:
         dkl.kl(Animal(0), [1.0])
     assert "exact: Divergence(FiniteOutcomes, FiniteOutcomes)" in str(caught.value)
     with pytest.raises(TypeError, match="kl between a Samples and a Samples has no rule"):

@@ -1,7 +1,7 @@
 """The pairs whose divergences are frozen in references.json, and the members that are measured on them.
 
-Inputs are made by IEEE additions, multiplications and divisions alone, so they have the same bits on every machine; where a
-logarithm is needed, it is taken by mpmath when the references are made, and frozen with them.
+Inputs are made by IEEE additions, multiplications and divisions alone, so they have the same bits on every machine;
+where a logarithm is needed, it is taken by mpmath when the references are made, and frozen with them.
 """
 
 from __future__ import annotations
@@ -168,7 +168,15 @@ def _logits(dtype: str) -> dict[str, tuple[Any, Any]]:
     return out
 
 
-_MIXED = ("lesson biased coin", "zero in p", "zero in both", "apart by 0.1", "apart by 0.001", "apart by 1e-06", "1e-30")
+_MIXED = (
+    "lesson biased coin",
+    "zero in p",
+    "zero in both",
+    "apart by 0.1",
+    "apart by 0.001",
+    "apart by 1e-06",
+    "1e-30",
+)
 
 
 def cases() -> list[Case]:

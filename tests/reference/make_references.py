@@ -157,8 +157,7 @@ def with_logs(case: Case) -> Case:
     if not case.take_logs:
         return case
     p, q = (
-        _logs(x) if kind in ("log_probs", "logits") else x
-        for kind, x in zip(case.kinds, (case.p, case.q), strict=True)
+        _logs(x) if kind in ("log_probs", "logits") else x for kind, x in zip(case.kinds, (case.p, case.q), strict=True)
     )
     return Case(case.name, case.kinds, p, q)
 
