@@ -34,5 +34,5 @@ MEMBERS: tuple[Divergence, ...] = (
     HAND_MADE_CHI2,
 )
 
-#: These see P and Q as equal although they differ: order 0 looks at the supports alone, the hockey stick only at p > 2q.
+#: These see P and Q as equal although they differ: order 0 looks at supports alone, the hockey stick only at p > 2q.
 BLIND = {dkl.Renyi(0).name, dkl.Tsallis(0).name, HOCKEY_STICK.name}

@@ -36,8 +36,8 @@ class Sample:
 
     p: np.ndarray
     q: np.ndarray
-    #: Which rows belong to the pairs (P, Q), to (Q, P), to (P, P), to P and Q with two outcomes merged, and to the mean of
-    #: each pair with the next.
+    #: Which rows belong to the pairs (P, Q), to (Q, P), to (P, P), to P and Q with two outcomes merged, and to the
+    #: mean of each pair with the next.
     blocks: dict[str, slice]
     disjoint: np.ndarray
     equal: np.ndarray

@@ -22,11 +22,11 @@ def weights(draw: st.DrawFn, n: int) -> np.ndarray:
 
 @st.composite
 def pairs(
-    draw: st.DrawFn, min_size: int = 2, max_size: int = 6, positive: bool = False
+    draw: st.DrawFn, min_size: int = 2, max_size: int = 6, positive: bool = False, least: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Two distributions over the same outcomes; one time in four nearly equal."""
+    """Two distributions over the same outcomes; one time in four nearly equal. Weights below ``least`` become 0."""
     n = draw(st.integers(min_size, max_size))
-    p, q = draw(weights(n)), draw(weights(n))
+    p, q = (np.where(x < least, 0.0, x) for x in (draw(weights(n)), draw(weights(n))))
     if positive:
         p, q = p + 1e-3, q + 1e-3
     if draw(st.integers(0, 3)) == 0:

@@ -104,7 +104,7 @@ def _tilted(x: float, h: float) -> tuple[Any, Any]:
 
 
 h = 1e-5
-#: A pair at which an inequality is an equality or tends to one: source, target, end, reference, pair, relative distance.
+#: A pair at which an inequality is an equality, or nearly one: source, target, end, reference, pair, relative distance.
 EXTREMAL: dict[str, tuple[str, str, str, str, tuple[Any, Any], float]] = {
     "Pinsker near P = Q": ("tv", "kl", "lower", "Pinsker", _tilted(0.5, h), 1e-8),
     "Pinsker the other way": ("kl", "tv", "upper", "Pinsker", _tilted(0.5, h), 1e-8),

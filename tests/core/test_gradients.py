@@ -123,8 +123,8 @@ def test_a_gradient_is_never_nan(library: Any, kind: str, member: Divergence) ->
         assert not bad, f"in {side}: {bad}"
 
 
-# For one term q·f(p/q) with f'(1) = 0: the derivative in p is f'(t) and in q is f(t) − t·f'(t). At an edge these are the
-# limits, f'(0) where p = 0 and lim f(t) − t·f'(t) where q = 0. An infinite one is given as 0.
+# For one term q·f(p/q) with f'(1) = 0: the derivative in p is f'(t) and in q is f(t) − t·f'(t). At an edge these are
+# the limits, f'(0) where p = 0 and lim f(t) − t·f'(t) where q = 0. An infinite one is given as 0.
 AT_P_ZERO = {  # (gradient in p, gradient in q) of the term with p = 0, q > 0
     "kl": (0.0, 1.0),  # f'(0) = −∞
     "reverse_kl": (0.0, 0.0),  # +∞ term

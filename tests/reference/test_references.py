@@ -96,7 +96,7 @@ def _assert_right(got: dict[tuple[Case, str], float], backend: Backend) -> None:
 
 Stack = tuple[tuple[str, str], str, int]
 #: Pairs of up to this many outcomes are padded with impossible ones, which changes nothing, and their stacks to this
-#: height by repetition, so that a library that compiles for each shape has one to compile for, that of the laws' sample.
+#: height by repetition, so that a library that compiles for each shape has one to compile for: that of the laws.
 _WIDTH, _HEIGHT = OUTCOMES, sample().p.shape[0]
 
 
@@ -116,7 +116,7 @@ def _batch(rows: list[Case], side: int, width: int) -> np.ndarray:
     return np.resize(np.stack(batch), (_HEIGHT if width == _WIDTH else len(rows), width))
 
 
-# A compiler takes seconds for each new shape: long rows are one shape and one dtype here, and NumPy has them all, above.
+# A compiler takes seconds for each new shape: long rows are of one shape and dtype here; NumPy has them all, above.
 _SHORT_OR_LONG = [
     s for s in _stacks() if s[2] == _WIDTH or (s[2] == 10_000 and s[1] == "float32" and s[0][0] == "logits")
 ]
