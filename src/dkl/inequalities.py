@@ -7,7 +7,6 @@ and over until no interval shrinks, so a bound may pass through several members 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import permutations
@@ -258,9 +257,8 @@ def bounds(known: Mapping[Divergence, float] | None = None, /, **named: float) -
     for d, value in values.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= d.upper_bound:
             raise ValueError(f"{d.name} = {value!r} lies outside its range, [0, {d.upper_bound:.6g}]")
-        # A float stands for everything that rounds to it (inf: for all beyond the largest), and near the end of a range
-        # that can be much for the others.
-        low, high = min(value, sys.float_info.max) * (1 - _SLACK), min(value * (1 + _SLACK), d.upper_bound)
+        # A float stands for everything that rounds to it: near the end of a range that can be much for the others.
+        low, high = value * (1 - _SLACK), min(value * (1 + _SLACK), d.upper_bound)
         intervals[d.name] = Interval(low, high, "given", "given")
     orders = sorted({d.order for d in members.values() if isinstance(d, Renyi)})
     rules = [*INEQUALITIES, *(i for a, b in permutations(orders, 2) if a < b for i in _renyi_order_pair(a, b))]
