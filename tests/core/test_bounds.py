@@ -32,13 +32,15 @@ def _values(p: Any, q: Any) -> dict[str, float]:
 
 @pytest.mark.parametrize("source", GIVEN, ids=lambda d: d.name)
 @settings(max_examples=max(settings.default.max_examples // 2, 10))
-@given(pair=pairs(max_size=4, least=LEAST))
+@given(pair=pairs(max_size=4))
 def test_no_pair_breaks_an_interval(source: Divergence, pair: Any) -> None:
     p, q = pair
     b = dkl.bounds({source: float(source(p, q))})
     for name, value in _values(p, q).items():
         # The probabilities themselves are rounded: their sum is 1 up to ε, and so is the given value.
         slack = 1e-9 * abs(value) + 1e-15 if math.isfinite(value) else 0.0
+        if source.name == "renyi(inf)" and name in ("tv", "hellinger"):
+            slack += 3e-8  # it is of first order in that ε, and these two are the roots of what is of second order
         i = b[name]
         assert i.lower <= value + slack, f"{name} = {value} is below {i}"
         assert i.upper >= value - slack, f"{name} = {value} is above {i}"
@@ -192,8 +194,16 @@ def test_zero_and_the_ends_of_the_ranges() -> None:
     assert apart["hellinger"].lower == pytest.approx(1.0, rel=1e-7)  # ε of TV is √ε of H next to 1
     unknown = dkl.bounds(kl=math.inf)
     assert unknown["tv"].upper == 1.0
-    assert unknown["jeffreys"].lower == math.inf
+    assert unknown["jeffreys"].lower >= 1.79e308
     assert dkl.bounds(js=log2)["tv"].lower == pytest.approx(1.0, rel=1e-12)
+
+
+def test_large_values_do_not_contradict_themselves() -> None:
+    p, q = [3 / 7, 2 / 7, 2 / 7], [0.6, 0.4, 4.45e-309]
+    for source in (dkl.chi2, dkl.Renyi(2)):
+        b = dkl.bounds({source: float(source(p, q))})
+        for d in (dkl.chi2, dkl.Renyi(2)):
+            assert b[d.name].lower * (1 - 1e-9) <= float(d(p, q)) <= b[d.name].upper * (1 + 1e-9)
 
 
 def test_renyi_of_any_order_can_be_given_and_asked() -> None:

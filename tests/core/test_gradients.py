@@ -56,12 +56,10 @@ def test_torch_gradgradcheck(member: Divergence, kind: str) -> None:
     )
 
 
-@pytest.mark.usefixtures("_unchecked_rows")
 @pytest.mark.parametrize("member", MEMBERS, ids=lambda d: d.name)
-@pytest.mark.parametrize("kind", ["probs", "logits"])
-def test_jax_gradient_is_torch_gradient(member: Divergence, kind: str) -> None:
-    wrap = KINDS[kind]
-    p, q = _handed_in(kind, P), _handed_in(kind, Q)
+def test_jax_gradient_is_torch_gradient(member: Divergence) -> None:
+    wrap = dkl.Probs  # for logits see below
+    p, q = _handed_in("probs", P), _handed_in("probs", Q)
     member(wrap(p), wrap(q)).backward()
     got = jax.grad(lambda p, q: member(wrap(p), wrap(q)), argnums=(0, 1))(
         jnp.asarray(p.detach()), jnp.asarray(q.detach())
