@@ -12,7 +12,7 @@ import pytest
 
 import dkl
 
-from ..contract.backends import BACKENDS, Backend, asked_for
+from ..contract.backends import Backend
 
 GOOD = [0.5, 0.25, 0.25]
 
@@ -410,14 +410,16 @@ def test_tolerance_by_dtype() -> None:
             dkl.kl(far, far)
 
 
-@pytest.mark.parametrize("other", [n for n in asked_for() if n != "numpy"])
-def test_two_array_libraries_do_not_mix(other: str) -> None:
-    mine, theirs = np.array([0.5, 0.5]), BACKENDS[other].asarray(np.array([0.5, 0.5]))
-    library = {"array-api-strict": "array_api_strict", "jax": "jax.numpy"}.get(other, other)
+def test_two_array_libraries_do_not_mix(backend: Backend) -> None:
+    mine, other = np.array([0.5, 0.5]), backend.asarray(np.array([0.5, 0.5]))
+    if backend.name == "numpy":
+        assert dkl.kl(mine, other) == 0
+        return
+    library = {"array-api-strict": "array_api_strict", "jax": "jax.numpy"}.get(backend.name, backend.name)
     with pytest.raises(TypeError, match=f"p is from numpy and q is from {library}: convert one of them"):
-        dkl.kl(mine, theirs)
+        dkl.kl(mine, other)
     with pytest.raises(TypeError, match="convert one of them, so that both come from the same array library"):
-        dkl.cross_entropy(theirs, dkl.Logits(mine))
+        dkl.cross_entropy(other, dkl.Logits(mine))
 
 
 def test_wrappers_do_not_nest() -> None:
