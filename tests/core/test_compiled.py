@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from typing import Any
 
 import jax
@@ -146,3 +148,23 @@ def test_invalid_input_under_torch_compile_is_not_checked_and_does_not_raise() -
     bad, good = torch.tensor([0.5, 0.9, -0.1]), torch.tensor([0.5, 0.25, 0.25])
     assert torch.compile(dkl.kl, backend="eager")(bad, good).shape == ()
     assert torch.func.vmap(dkl.kl)(bad[None], good[None]).shape == (1,)
+
+
+def test_jax_without_x64_stays_in_float32_and_does_not_warn() -> None:
+    code = """
+import warnings; warnings.simplefilter("error")
+import jax, jax.numpy as jnp, numpy as np, dkl
+from dkl.divergences import FAMILY
+p, q = jnp.asarray([0.1, 0.0, 0.9]), jnp.asarray([0.3, 0.2, 0.5])
+for d in FAMILY:
+    for pair in ((p, q), (p, dkl.Logits(jnp.log(q))), (p, [0.3, 0.2, 0.5]), (dkl.Counts(jnp.asarray([1, 0, 9])), q)):
+        value = d(*pair)
+        assert value.dtype == jnp.float32, (d, value.dtype)
+        expected = d([0.1, 0.0, 0.9], [0.3, 0.2, 0.5])
+        np.testing.assert_allclose(value, expected, rtol=1e-5)
+        gradient = jax.grad(lambda x: d(x, q))(p)
+        assert not jnp.isnan(gradient).any()
+print("ok")
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert out.stdout.strip() == "ok", out.stderr
