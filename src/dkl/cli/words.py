@@ -231,7 +231,10 @@ class Words:
         if not self.shown:
             return
         settings = self.comparison.settings
-        yield f"[{self.level}]", "bias-corrected bootstrap interval; the other figures are plug-in values"
+        yield (
+            f"[{self.level}]",
+            "interval for the true value; the other figures are plug-in values, lifted by chance",
+        )
         if chance:
             yield "chance", "the JS to be expected without a difference, from the numbers of cells and rows"
         methods = sorted({column.test.method for column in self.shown if column.test is not None} - {"one value only"})

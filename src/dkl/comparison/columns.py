@@ -6,7 +6,7 @@ import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ from dkl.comparison.result import (
     Verdict,
     short,
 )
-from dkl.divergences import Divergence, js, kl, reverse_kl, tv
+from dkl.divergences import js, kl, tv
 from dkl.methods.tables import ColumnCounts, ColumnPlan, Family, Number, NumericCounts, NumericPlan, ValueCounts
 from dkl.representations import Counts
 from dkl.smoothing import smooth
@@ -52,7 +52,7 @@ class _Slot:
 
 @dataclass(frozen=True, slots=True)
 class _Fine:
-    """The finer cells under a numeric column's slots, for the Wasserstein distance and its bootstrap.
+    """The finer cells under a numeric column's slots, for the Wasserstein distance and its chance level.
 
     ``reference`` and ``current`` count the fine cells of the line, then the missing values; ``starts`` says where each
     coarse cell begins among them; ``points`` and ``widths`` place the cells of the line; no points where its length
@@ -210,61 +210,88 @@ def _measure(
     after = np.array([slot.current for slot in slots])
     if fine is None:
         drawn = inference.resample_count(len(slots), settings.resamples)
-        replicates = inference.bootstrap(before, after, drawn, rng)
+        chance = inference.draw_without_difference(before, after, drawn, rng)
     else:
         drawn = inference.resample_count(int(np.count_nonzero(fine.reference + fine.current)), settings.resamples)
-        replicates = inference.bootstrap(
+        chance = inference.draw_without_difference(
             fine.reference, fine.current, drawn, rng, starts=fine.starts, points=fine.points
         )
     bias = inference.bias_without_difference(before, after)
-    tv_value = float(tv(Counts(before), Counts(after)))
+    degrees = int(np.count_nonzero(before + after)) - 1
     found = {
-        "js": _finite("js", "nats", float(js(Counts(before), Counts(after))), bias / 4, replicates.js, settings),
-        "kl_reference_current": _kl("kl_reference_current", kl, slots, bias, replicates.kl_reference_current, settings),
-        "kl_current_reference": _kl(
-            "kl_current_reference", reverse_kl, slots, bias, replicates.kl_current_reference, settings
+        "js": _js(before, after, bias / 4, chance.js, settings),
+        "kl_reference_current": _kl("kl_reference_current", slots, before, after, bias, degrees, settings),
+        "kl_current_reference": _kl("kl_current_reference", slots, after, before, bias, degrees, settings),
+        "tv": _distance(
+            "tv",
+            "share of rows",
+            float(tv(Counts(before), Counts(after))),
+            chance.tv,
+            inference.tv_deviation(before, after),
+            settings,
         ),
-        "tv": _finite("tv", "share of rows", tv_value, float(replicates.tv.mean()) - tv_value, replicates.tv, settings),
     }
-    if fine is not None and replicates.wasserstein is not None:
+    if fine is not None and fine.points is not None and chance.wasserstein is not None:
         value = _wasserstein(fine)
         if value is not None:
             distance, resolution = value
-            known = replicates.wasserstein[~np.isnan(replicates.wasserstein)]
-            extra = float(known.mean()) - distance if len(known) else 0.0
-            moved = _finite("wasserstein", fine.unit, distance, extra, replicates.wasserstein, settings)
+            line = len(fine.points)
+            deviation = inference.wasserstein_deviation(fine.reference[:line], fine.current[:line], fine.points)
+            moved = _distance("wasserstein", fine.unit, distance, chance.wasserstein, deviation, settings)
             found["wasserstein"] = replace(moved, resolution=resolution)
     return found
 
 
-_UPPER: dict[str, float] = {"js": math.log(2), "tv": 1.0}
+_Counts: TypeAlias = npt.NDArray[np.int64]
 
 
-def _finite(
-    key: Quantity, unit: str, value: float, bias: float, replicates: npt.NDArray[np.float64], settings: Settings
-) -> Measured:
-    bound = _UPPER.get(key, math.inf)
-    interval = inference.basic_interval(value, replicates, settings.level, bound)
-    return Measured(key, unit, value, bias, value - bias, interval, bound)
+def _js(before: _Counts, after: _Counts, bias: float, chance: npt.NDArray[np.float64], settings: Settings) -> Measured:
+    value, bound = float(js(Counts(before), Counts(after))), js.upper_bound
+    interval = inference.divergence_interval(
+        value,
+        float(chance.mean()),
+        float(chance.var()),
+        inference.js_variance(before, after),
+        settings.level,
+        bound,
+    )
+    return Measured("js", "nats", value, bias, value - bias, interval, bound)
 
 
 def _kl(
     key: Quantity,
-    divergence: Divergence,
     slots: Sequence[_Slot],
+    rows: _Counts,
+    predicted_by: _Counts,
     bias: float,
-    replicates: npt.NDArray[np.float64],
+    degrees: int,
     settings: Settings,
 ) -> Measured:
-    before = np.array([slot.reference for slot in slots])
-    after = np.array([slot.current for slot in slots])
-    value = float(divergence(Counts(before), Counts(after)))
+    value = float(kl(Counts(rows), Counts(predicted_by)))
     if math.isfinite(value):
-        return _finite(key, "nats", value, bias, replicates, settings)
-    smoothed = float(divergence(smooth(Counts(before), PSEUDO_COUNT), smooth(Counts(after), PSEUDO_COUNT)))
+        spread = 2 * bias**2 / degrees if degrees else 0.0
+        variance = inference.kl_variance(rows, predicted_by)
+        interval = inference.divergence_interval(value, bias, spread, variance, settings.level, math.inf)
+        return Measured(key, "nats", value, bias, value - bias, interval)
+    smoothed = float(kl(smooth(Counts(rows), PSEUDO_COUNT), smooth(Counts(predicted_by), PSEUDO_COUNT)))
     how = f"pseudo-count 1/2 added to each of the {len(slots)} cells on both sides"
-    reason = _reason(slots, "current" if divergence is kl else "reference")
+    reason = _reason(slots, "current" if key == "kl_reference_current" else "reference")
     return Measured(key, "nats", value, reason=reason, smoothed=smoothed, smoothing=how)
+
+
+def _distance(
+    key: Quantity,
+    unit: str,
+    value: float,
+    chance: npt.NDArray[np.float64],
+    deviation: float,
+    settings: Settings,
+) -> Measured:
+    bound = 1.0 if key == "tv" else math.inf
+    known = chance[~np.isnan(chance)]
+    bias = float(known.mean()) if len(known) else 0.0
+    interval = inference.distance_interval(value, chance, deviation, settings.level, bound)
+    return Measured(key, unit, value, bias, value - bias, interval, bound)
 
 
 def _reason(slots: Sequence[_Slot], lacking: Literal["reference", "current"]) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+from scipy import optimize, special
 
 from dkl.divergences import JS
 from dkl.representations import Counts
@@ -47,12 +48,10 @@ def bias_without_difference(reference: IntVector, current: IntVector) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Resampled:
-    """Bootstrap replicates of each quantity, one entry a resample; `wasserstein` is None without positions."""
+class NoDifference:
+    """What chance alone would show: replicates of each quantity, one entry a resample; no distance without places."""
 
     js: FloatVector
-    kl_reference_current: FloatVector
-    kl_current_reference: FloatVector
     tv: FloatVector
     wasserstein: FloatVector | None
 
@@ -62,7 +61,7 @@ def resample_count(cells: int, resamples: int) -> int:
     return min(resamples, max(_LEAST_RESAMPLES, _MOST_ENTRIES // max(cells, 1)))
 
 
-def bootstrap(
+def draw_without_difference(
     reference: IntVector,
     current: IntVector,
     resamples: int,
@@ -70,8 +69,8 @@ def bootstrap(
     *,
     starts: npt.NDArray[np.intp] | None = None,
     points: FloatVector | None = None,
-) -> Resampled:
-    """Draw both sides anew from their own shares and measure each draw.
+) -> NoDifference:
+    """Draw both sides anew from the shares of both together, and measure each draw: a multinomial bootstrap.
 
     Parameters
     ----------
@@ -82,8 +81,7 @@ def bootstrap(
     rng
         Source of randomness.
     starts
-        First fine cell of each coarse cell, if the counts are on fine cells: JS, KL and TV are measured on the coarse
-        ones.
+        First fine cell of each coarse cell, if the counts are on fine cells: JS and TV are measured on the coarse ones.
     points
         Position of each fine cell on the line, rising, for the first ``len(points)`` cells; the others are missing
         values, which have no place.
@@ -94,39 +92,32 @@ def bootstrap(
     coarse_starts = np.flatnonzero(np.diff(coarse, prepend=-1))
     placed = np.zeros(0, dtype=np.intp) if points is None else occupied[occupied < len(points)]
     gaps = np.diff(points[placed]) if points is not None else None
+    totals = int(reference.sum()), int(current.sum())
+    pooled = (reference + current)[occupied] / sum(totals)
     blocks: list[tuple[FloatVector, ...]] = []
     step = max(1, _BLOCK_ENTRIES // len(occupied))
     for start in range(0, resamples, step):
         size = min(step, resamples - start)
-        drawn = [_draw(side[occupied], size, rng) for side in (reference, current)]
+        drawn = [rng.multinomial(total, pooled, size=size).astype(np.float64) for total in totals]
         shares = [np.add.reduceat(side, coarse_starts, axis=1) / side.sum(axis=1, keepdims=True) for side in drawn]
-        block: tuple[FloatVector, ...] = _divergences(*shares)
+        block: tuple[FloatVector, ...] = _js_and_tv(*shares)
         if gaps is not None:
             block = (*block, _distance(drawn[0][:, : len(placed)], drawn[1][:, : len(placed)], gaps))
         blocks.append(block)
     joined = [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
-    return Resampled(joined[0], joined[1], joined[2], joined[3], joined[4] if gaps is not None else None)
+    return NoDifference(joined[0], joined[1], joined[2] if gaps is not None else None)
 
 
-def _draw(counts: IntVector, size: int, rng: np.random.Generator) -> FloatVector:
-    return rng.multinomial(int(counts.sum()), counts / counts.sum(), size=size).astype(np.float64)
-
-
-def _divergences(p: FloatVector, q: FloatVector) -> tuple[FloatVector, FloatVector, FloatVector, FloatVector]:
-    """Measure JS, both KL and TV row by row.
+def _js_and_tv(p: FloatVector, q: FloatVector) -> tuple[FloatVector, FloatVector]:
+    """Measure JS and TV row by row.
 
     Replicates need 1e-12 nats, not the last digit of the smallest divergence: the plain sums do, ten times as fast as
     those of `dkl.divergences`, from which the value itself comes.
     """
     tiny = np.finfo(np.float64).tiny
     middle = (p + q) / 2
-    log_p, log_q = np.log(np.maximum(p, tiny)), np.log(np.maximum(q, tiny))
-    p_log_p, q_log_q = np.einsum("ij,ij->i", p, log_p), np.einsum("ij,ij->i", q, log_q)
-    middle_log = np.einsum("ij,ij->i", middle, np.log(np.maximum(middle, tiny)))
-    js = (p_log_p + q_log_q) / 2 - middle_log
-    kl_pq = np.where(((q == 0) & (p > 0)).any(axis=1), np.inf, p_log_p - np.einsum("ij,ij->i", p, log_q))
-    kl_qp = np.where(((p == 0) & (q > 0)).any(axis=1), np.inf, q_log_q - np.einsum("ij,ij->i", q, log_p))
-    return js, kl_pq, kl_qp, np.abs(p - q).sum(axis=1) / 2
+    logs = [np.einsum("ij,ij->i", x, np.log(np.maximum(x, tiny))) for x in (p, q, middle)]
+    return (logs[0] + logs[1]) / 2 - logs[2], np.abs(p - q).sum(axis=1) / 2
 
 
 def _distance(p: FloatVector, q: FloatVector, gaps: FloatVector) -> FloatVector:
@@ -137,19 +128,141 @@ def _distance(p: FloatVector, q: FloatVector, gaps: FloatVector) -> FloatVector:
     return np.abs(difference[:, :-1]) @ gaps  # type: ignore[no-any-return]  # a product of float arrays is one
 
 
-def basic_interval(value: float, replicates: FloatVector, level: float, upper_bound: float) -> tuple[float, float]:
-    """Return the reverse-percentile interval, kept within ``[0, upper_bound]``.
+def js_variance(reference: IntVector, current: IntVector) -> float:
+    """Return the variance of the plug-in JS by the delta method; its derivative in p is half of log(p/m)."""
+    p, q = reference / reference.sum(), current / current.sum()
+    middle = (p + q) / 2
+    slopes = [0.5 * np.log(np.where(x > 0, x, 1.0) / np.where(x > 0, middle, 1.0)) for x in (p, q)]
+    return _variance(p, slopes[0], reference) + _variance(q, slopes[1], current)
 
-    Replicates lie above the value by about as much as the value lies above the truth, so reflecting them about the
-    value takes the bias away. An infinite replicate pulls the lower end to 0.
+
+def kl_variance(reference: IntVector, current: IntVector) -> float:
+    """Return the variance of the plug-in KL(reference || current) by the delta method, where it is finite."""
+    p, q = reference / reference.sum(), current / current.sum()
+    shared = (p > 0) & (q > 0)
+    ratio = np.where(shared, p, 1.0) / np.where(shared, q, 1.0)
+    return _variance(p, np.log(ratio), reference) + _variance(q, np.where(shared, ratio, 0.0), current)
+
+
+def _variance(shares: FloatVector, slopes: FloatVector, counts: IntVector) -> float:
+    mean = float(shares @ slopes)
+    return float(shares @ (slopes - mean) ** 2) / int(counts.sum())
+
+
+def divergence_interval(
+    value: float, bias: float, spread: float, variance: float, level: float, upper_bound: float
+) -> tuple[float, float]:
+    """Return the divergences that could have led to this plug-in value, for JS and KL.
+
+    The plug-in value of two samples without a difference is a multiple of chi-squared, and of two with a small
+    difference the same multiple of a noncentral chi-squared, whose noncentrality is the divergence. Each candidate's
+    law has the mean candidate + bias, and a variance that grows from ``spread`` without a difference, at the rate that
+    the delta method has at the observed one. The interval holds the candidates under which the value lies in
+    neither tail [1]_.
+
+    Parameters
+    ----------
+    value
+        The plug-in value.
+    bias, spread
+        Mean and variance of the plug-in value where there is no difference.
+    variance
+        Variance of the plug-in value by the delta method at the observed difference.
+    level
+        Coverage.
+    upper_bound
+        The divergence's own.
+
+    References
+    ----------
+    .. [1] J. Neyman, Outline of a theory of statistical estimation based on the classical theory of probability, 1937.
     """
     tail = (1 - level) / 2
-    known = replicates[~np.isnan(replicates)]
+    if not bias > 0 or not spread > 0:
+        return value, value
+    # Without a difference, value ~ unit · chi-squared(degrees); the delta method's variance is then 4 · unit · value.
+    degrees = 2 * bias**2 / spread
+    unit = bias / degrees
+    growth = 4 * unit * (variance / (4 * unit * value) if value > 0 and variance > 0 else 1.0)
+
+    def below(candidate: float) -> float:
+        mean = bias + candidate
+        scale = (mean - math.sqrt(max(mean**2 - degrees * (spread + growth * candidate) / 2, 0.0))) / degrees
+        return _noncentral_chi2(value / scale, degrees, max(mean / scale - degrees, 0.0))
+
+    low = 0.0 if below(0.0) <= 1 - tail else float(optimize.brentq(lambda c: below(c) - (1 - tail), 0.0, value))
+    if below(low) <= tail:
+        return low, low
+    high = value + bias
+    while below(high) > tail and high < upper_bound:
+        high *= 2
+    if below(high) > tail:
+        return low, upper_bound
+    return low, min(float(optimize.brentq(lambda c: below(c) - tail, low, high)), upper_bound)
+
+
+def _noncentral_chi2(x: float, degrees: float, noncentrality: float) -> float:
+    """The distribution function; far out, where its series is long, by M. Sankaran's power transformation (1963)."""
+    if noncentrality < 1e4:
+        return float(special.chndtr(x, degrees, noncentrality))
+    a, b, c = degrees + noncentrality, degrees + 2 * noncentrality, degrees + 3 * noncentrality
+    h = 1 - 2 * a * c / (3 * b**2)
+    p = b / a**2
+    m = (h - 1) * (1 - 3 * h)
+    spread = h * math.sqrt(2 * p) * (1 + m * p / 2)
+    return float(special.ndtr(((x / a) ** h - (1 + h * p * (h - 1 - (2 - h) * m * p / 2))) / spread))
+
+
+def distance_interval(
+    value: float, chance: FloatVector, deviation: float, level: float, upper_bound: float
+) -> tuple[float, float]:
+    """Return an interval that covers at least at its level, for TV and Wasserstein, which are norms of a difference.
+
+    By the triangle inequality the value lies above the truth by no more than the norm of the noise, whose quantile
+    the draws without a difference give. It is the largest of many mean differences, one of which, with a standard
+    error of at most ``deviation``, is the truth: the value lies below it by no more than that one's error.
+
+    Parameters
+    ----------
+    value
+        The plug-in value.
+    chance
+        Its replicates without a difference.
+    deviation
+        Largest standard error of a mean difference that the distance could be.
+    level
+        Coverage.
+    upper_bound
+        The distance's own.
+    """
+    tail = (1 - level) / 2
+    known = chance[~np.isnan(chance)]
     if not len(known):
         return 0.0, upper_bound
-    low, high = np.quantile(known, [tail, 1 - tail], method="inverted_cdf")
-    ends = np.clip([2 * value - high, 2 * value - low], 0.0, upper_bound)
-    return float(ends[0]), float(ends[1])
+    noise = float(np.quantile(known, 1 - tail, method="inverted_cdf"))
+    return max(value - noise, 0.0), min(value - float(special.ndtri(tail)) * deviation, upper_bound)
+
+
+def tv_deviation(reference: IntVector, current: IntVector) -> float:
+    """Return the largest standard error of a difference in the probability of an event.
+
+    That is of an event of probability 1/2, or where a single cell holds more, of that cell.
+    """
+    shares = [counts / counts.sum() for counts in (reference, current)]
+    halves = [max(0.5, float(share.max())) for share in shares]
+    totals = (int(reference.sum()), int(current.sum()))
+    return math.sqrt(sum(half * (1 - half) / total for half, total in zip(halves, totals, strict=True)))
+
+
+def wasserstein_deviation(reference: IntVector, current: IntVector, points: FloatVector) -> float:
+    """Return the largest standard error of a difference in means of a function with slope at most 1: of the values'."""
+    squares = 0.0
+    for counts in (reference, current):
+        total = int(counts.sum())
+        if total:
+            mean = float(counts @ points) / total
+            squares += float(counts @ (points - mean) ** 2) / total**2
+    return math.sqrt(squares)
 
 
 @dataclass(frozen=True, slots=True)

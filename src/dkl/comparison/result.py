@@ -71,12 +71,13 @@ class Measured:
     value
         The plug-in value, straight from the counts; `math.inf` where one side has a cell that the other lacks (KL).
     bias
-        How far the plug-in value lies too high on average: for JS and KL under no difference, by the chi-squared
-        expansion; for TV and Wasserstein at the observed difference, by the bootstrap. None for an infinite value.
+        The plug-in value to be expected without any difference: for JS and KL by the chi-squared expansion, for TV and
+        Wasserstein the mean of draws without a difference. None for an infinite value.
     debiased
         ``value - bias``, kept as it is where it falls below 0: that means "no difference to be seen".
     interval
-        Bias-corrected bootstrap interval at the comparison's level. None for an infinite value.
+        Interval for the true value at the comparison's level, free of the bias, so that the plug-in value may lie above
+        it; see `dkl.comparison.inference`. None for an infinite value.
     upper_bound
         The largest value that the quantity can take.
     reason
@@ -637,11 +638,14 @@ METHOD = {
     "cells": "equal-frequency bins of the reference with open tails, heavy ties and missing values apart; "
     "the values of a categorical column",
     "bias": "JS and KL: (K-1)/2 (1/n + 1/m) for KL and a quarter of it for JS, K cells occupied on either side; "
-    "TV and Wasserstein: bootstrap",
-    "interval": "basic (bias-corrected) multinomial bootstrap from the counts, kept within the quantity's bounds; "
-    "where there is next to no difference, those of TV and Wasserstein start a little too high: go by the p-value",
+    "TV and Wasserstein: the mean of draws without a difference",
+    "interval": "free of the bias; JS and KL: the values under which the plug-in value lies in neither tail of a "
+    "scaled noncentral chi-squared, its mean and variance without a difference from the multinomial bootstrap of the "
+    "pooled counts (JS) or the chi-squared expansion (KL), the growth of its variance from the delta method; TV and "
+    "Wasserstein: down by the quantile of that bootstrap, up by the largest standard error, at least at the level",
     "test": "G = 2 (n + m) JS with weights n/(n+m), chi-squared with K-1 degrees; by permutation where an expected "
-    "count is below 10",
+    "count is below 10, continued by a gamma distribution with the permuted tables' mean and variance where none of "
+    "them reaches G",
     "adjustment": "Benjamini-Hochberg over the measured columns",
 }
 """How the numbers are made, in words; part of the JSON."""
