@@ -16,6 +16,7 @@ from dkl._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from dkl.comparison import compare as compare
+    from dkl.comparison import save_reference as save_reference
     from dkl.divergences import (
         JS as JS,
     )
@@ -104,7 +105,7 @@ _HOMES = {
     "smoothing": "smooth",
     "transport": "wasserstein",
     "inequalities": "bounds",
-    "comparison": "compare",
+    "comparison": "compare save_reference",
     "plots": "",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}

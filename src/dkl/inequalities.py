@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import permutations
 
 from dkl import divergences
+from dkl._array import as_array, namespace_of, to_numpy
 from dkl.divergences import Divergence, Renyi
 
 Curve = Callable[[float], float]
@@ -247,6 +248,9 @@ def bounds(known: Mapping[Divergence, float] | None = None, /, **named: float) -
     values = dict(_named(named)) | dict(known or {})
     if not values:
         raise TypeError("give at least one value, such as dkl.bounds(kl=0.1)")
+    for d in values:
+        if not isinstance(d, Divergence):
+            raise TypeError(f"{d!r} is no divergence: give {{dkl.Renyi(3): value}}, or values by name as in kl=0.1")
     members = _MEMBERS | {d.name: d for d in values}
     for d in values:
         if d.name not in _MEMBERS and not isinstance(d, Renyi):
@@ -254,8 +258,9 @@ def bounds(known: Mapping[Divergence, float] | None = None, /, **named: float) -
                 f"no inequality is known for {d.name}; known are {', '.join(_MEMBERS)} and Renyi of any order"
             )
     intervals = {name: Interval(0.0, d.upper_bound) for name, d in members.items()}
-    for d, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= d.upper_bound:
+    for d, given in values.items():
+        value = _one_number(given, d.name)
+        if not 0 <= value <= d.upper_bound:
             raise ValueError(f"{d.name} = {value!r} lies outside its range, [0, {d.upper_bound:.6g}]")
         # A float stands for everything that rounds to it: near the end of a range that can be much for the others.
         low, high = value * (1 - _SLACK), min(value * (1 + _SLACK), d.upper_bound)
@@ -264,6 +269,14 @@ def bounds(known: Mapping[Divergence, float] | None = None, /, **named: float) -
     rules = [*INEQUALITIES, *(i for a, b in permutations(orders, 2) if a < b for i in _renyi_order_pair(a, b))]
     _tighten(intervals, rules)
     return Bounds(intervals)
+
+
+def _one_number(value: Any, name: str) -> float:
+    """A value as it comes from a divergence: a number, or an array of any library that holds one."""
+    array = as_array(namespace_of(value=value), value, name)
+    if isinstance(value, bool) or math.prod(array.shape) != 1:
+        raise TypeError(f"{name} must be one number in nats, got {value!r}")
+    return float(to_numpy(array).reshape(()))
 
 
 def _named(named: Mapping[str, float]) -> Iterator[tuple[Divergence, float]]:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from numbers import Real
 from typing import Any
 
 from dkl.estimate import Estimate
@@ -135,9 +136,10 @@ def _search(name: str, divergence: type, p: type, q: type, method: str | None) -
                 return ranked[0][1].measure
     tried = sorted({str(r) for r in _rules if r.method in wanted and r.divergence in (name, *_keys(divergence))})
     raise TypeError(
-        f"{name} between a {p.__name__} and a {q.__name__} has no rule"
+        f"nothing measures {name} between a {p.__name__} and a {q.__name__}"
         + (f" by method {method!r}" if method else "")
         + f"; tried {'; '.join(tried) or 'nothing: no rule is registered for it'}"
+        + ("; dkl.compare and dkl.wasserstein take samples" if "Samples" in (p.__name__, q.__name__) else "")
     )
 
 
@@ -156,10 +158,11 @@ def unit_of(base: float | None) -> tuple[float, str]:
     """The size in nats, and the name, of the unit that a base of the logarithm stands for."""
     if base is None:
         return 1.0, "nats"
-    if isinstance(base, bool) or not isinstance(base, (int, float)):
+    if isinstance(base, bool) or not isinstance(base, Real):
         raise TypeError(f"base must be a number, got {base!r}")
     if not 0 < base < math.inf or base == 1:
         raise ValueError(f"base = {base:g} is no base of a logarithm: give a positive number such as 2 for bits")
+    base = float(base)
     return math.log(base), _UNITS.get(base, f"base-{base:g} units")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from dkl._array import Array, as_array, as_scalar, log_softmax, real_floating, tree_sum
@@ -80,10 +81,11 @@ def smooth(p: Any, epsilon: float, *, axis: Axis = -1) -> Smoothed:
         raise TypeError(f"axis = {axis!r} must be one integer")
     additive = isinstance(side, Counts)
     highest = float("inf") if additive else 1.0
-    if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)):
+    if isinstance(epsilon, bool) or not isinstance(epsilon, Real):
         raise TypeError(f"epsilon must be a number, got {epsilon!r}")
     if not 0 <= epsilon <= highest or epsilon == float("inf"):
         raise ValueError(f"epsilon = {epsilon:g} lies outside [0, {'∞)' if additive else '1]'}")
+    epsilon = float(epsilon)
     xp, x = outcomes(side, axis)
     p_before = xp.exp(log_softmax(xp, x)) if side.in_logs else x
     n = x.shape[-1]
@@ -96,11 +98,11 @@ def smooth(p: Any, epsilon: float, *, axis: Axis = -1) -> Smoothed:
     after = (1 - share) * p_before + share / n
     return Smoothed(
         xp.moveaxis(after, -1, axis),
-        epsilon=float(epsilon),
+        epsilon=epsilon,
         lifted=as_scalar(_count(xp, (p_before == 0) & (after > 0))),
         moved=as_scalar(0.5 * tree_sum(xp, xp.abs(after - p_before))),
     )
 
 
 def _count(xp: Any, where: Array) -> Array:
-    return xp.sum(xp.astype(where, xp.int64), axis=-1)
+    return xp.sum(xp.astype(where, xp.__array_namespace_info__().default_dtypes()["integral"]), axis=-1)

@@ -143,9 +143,7 @@ def _drawable(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 @click.option(
     "--by",
     type=click.Choice(list(_QUANTITIES)),
-    default="js",
-    show_default=True,
-    help="What --fail-above holds: kl is KL(reference || current), reverse-kl the other direction.",
+    help="What --fail-above holds, js by default: kl is KL(reference || current), reverse-kl the other direction.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, in nats.")
 @click.option(
@@ -190,7 +188,7 @@ def compare(
     unit: UnitName,
     ignore_below: float | None,
     fail_above: float | None,
-    by: str,
+    by: str | None,
     as_json: bool,
     plot: str | None,
     save_reference: str | None,
@@ -213,6 +211,9 @@ def compare(
         raise click.UsageError("Give REFERENCE and CURRENT, or --example.")
     if reference == current == "-":
         raise click.UsageError("Standard input can be only one side: give the other as a file.")
+    if by is not None and fail_above is None:
+        raise click.UsageError("--by says what --fail-above is held against: give both.")
+    by = by or "js"
     if current is None and not example and (as_json or plot or fail_above is not None):
         raise click.UsageError("Without CURRENT nothing is compared: --save-reference stands alone.")
 
@@ -255,6 +256,9 @@ def compare(
                 limit = f"{fail_above:g}" if by == "tv" else f"{fail_above:g} {unit}"
                 click.echo(_exceeded(above, comparison, limit, by), err=True)
             ctx.exit(1)
+        if comparison.unmeasured:
+            names = ", ".join(entry.name for entry in comparison.unmeasured)
+            raise Unmeasured(f"--fail-above holds for what was measured, and these were not: {names}; see the report")
 
 
 def _names(columns: tuple[str, ...]) -> list[str] | None:

@@ -44,7 +44,7 @@ def lines(words: Words) -> Iterator[str]:
     remarks += [f"{name or 'note'}: {sentence}" for name, sentence in words.notes()]
     yield from ["", *remarks] if remarks else []
     yield ""
-    yield from (f"{name}: {meaning}" for name, meaning in words.legend(chance=True))
+    yield from (f"{name}: {meaning}" for name, meaning in words.legend(chance=True, plain=True))
 
 
 def _figures(words: Words, column: ColumnComparison) -> list[str]:

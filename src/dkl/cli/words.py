@@ -210,8 +210,11 @@ class Words:
         if hidden:
             yield "", f"{hidden} further {'column is' if hidden == 1 else 'columns are'} not shown; --all shows them"
 
-    def legend(self, *, chance: bool) -> Iterator[tuple[str, str]]:
-        """Yield each figure's name and meaning, of those that occur; ``chance`` if the layout has that figure."""
+    def legend(self, *, chance: bool, plain: bool = False) -> Iterator[tuple[str, str]]:
+        """Yield each figure's name and meaning, of those that occur.
+
+        ``chance`` if the layout has that figure, ``plain`` if it names verdicts and interval as a program would.
+        """
         has_distance = any(column.wasserstein is not None for column in self.shown)
         top = figure(math.log(2) * self.factor)
         meanings: list[tuple[str, str, bool]] = [
@@ -232,8 +235,8 @@ class Words:
             return
         settings = self.comparison.settings
         yield (
-            f"[{self.level}]",
-            "interval for the true value; the other figures are plug-in values, lifted by chance",
+            "low, high" if plain else f"[{self.level}]",
+            f"{self.level} interval for the true value; the other figures are plug-in values, lifted by chance",
         )
         if chance:
             yield "chance", "the JS to be expected without a difference, from the numbers of cells and rows"
@@ -252,7 +255,7 @@ class Words:
         occurring = {column.verdict.word for column in self.shown}
         for word, meaning in said.items():
             if word in occurring:
-                yield VERDICTS[word], meaning
+                yield word if plain else VERDICTS[word], meaning
 
 
 def js_of(column: ColumnComparison) -> Measured:

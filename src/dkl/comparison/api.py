@@ -42,7 +42,7 @@ def compare(
     *,
     bins: int = _DEFAULTS.bins,
     max_categories: int = _DEFAULTS.max_categories,
-    columns: Sequence[str] | None = None,
+    columns: Sequence[str] | str | None = None,
     resamples: int = _DEFAULTS.resamples,
     seed: int = _DEFAULTS.seed,
     level: float = _DEFAULTS.level,
@@ -68,7 +68,7 @@ def compare(
         Categories that keep a cell of their own, by their rows on both sides together; the rarer ones share the cell
         OTHER, or UNSEEN if the reference lacks them.
     columns
-        The columns to compare; all by default.
+        The columns to compare, or the one; all by default.
     resamples
         Bootstrap resamples for the intervals, and permuted tables where the test needs them.
     seed
@@ -112,6 +112,7 @@ def compare(
     [('blue', 90, 40), ('grey', 10, 60)]
     """
     settings = _checked(Settings(bins, max_categories, resamples, seed, level, alpha, ignore_below))
+    columns = (columns,) if isinstance(columns, str) else columns
     with temporary_directory() as directory:
         if _is_standard_input(reference) and _is_standard_input(current):
             raise DataError("standard input can be only one side: give the other as a file")
@@ -137,7 +138,7 @@ def save_reference(
     *,
     bins: int = _DEFAULTS.bins,
     max_categories: int = _DEFAULTS.max_categories,
-    columns: Sequence[str] | None = None,
+    columns: Sequence[str] | str | None = None,
     seed: int = _DEFAULTS.seed,
     as_: str | None = None,
     format: str | None = None,
@@ -168,6 +169,7 @@ def save_reference(
         If the reference cannot be read or the file not written.
     """
     settings = _checked(Settings(bins, max_categories, seed=seed))
+    columns = (columns,) if isinstance(columns, str) else columns
     with temporary_directory() as directory:
         source = open_side(reference, "reference", Path(directory), as_, format)
         if isinstance(source, ArraySource):
@@ -237,8 +239,8 @@ def _reference_state(
             saved, wanted = getattr(source, name), getattr(settings, name)
             if wanted not in (saved, getattr(_DEFAULTS, name)):
                 raise DataError(
-                    f"{source.description}: was saved with {name} = {saved}, which cannot become {wanted} "
-                    "without its rows"
+                    f"the saved reference of {source.description} has {name} = {saved}, which cannot become {wanted} "
+                    "without its rows: save it anew"
                 )
         return source
     state = survey(

@@ -127,9 +127,6 @@ def compare_column(
     )
     found = inference.significance(before, after, settings.resamples, rng, spacings)
     test = Test(found.statistic, found.degrees, found.p_value, found.p_value, found.method, found.permutations)
-    drawn = inference.resample_count(len(slots) if fine is None else len(fine.reference), settings.resamples)
-    if drawn < settings.resamples:
-        notes.append(f"intervals from {drawn} resamples, which are enough for so many cells")
     column = ColumnComparison(
         name=name,
         status="measured",
@@ -299,12 +296,12 @@ def _reason(slots: Sequence[_Slot], lacking: Literal["reference", "current"]) ->
     other: Literal["reference", "current"] = "current" if lacking == "reference" else "reference"
     missing = [slot for slot in slots if getattr(slot, lacking) == 0 and getattr(slot, other) > 0]
     missing.sort(key=lambda slot: -int(getattr(slot, other)))
-    share = sum(getattr(slot, other) for slot in missing) / sum(getattr(slot, other) for slot in slots)
+    share = 100 * sum(getattr(slot, other) for slot in missing) / sum(getattr(slot, other) for slot in slots)
     names = ", ".join(slot.label for slot in missing[:_NAMED])
     more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
     sides = {"reference": "the reference", "current": "the current data"}
     cells = "1 cell that holds" if len(missing) == 1 else f"{len(missing)} cells that hold"
-    return f"{sides[lacking]} has no row in {cells} a share {share:.3g} of {sides[other]}: {names}{more}"
+    return f"{sides[lacking]} has no row in {cells} {share:.3g} % of {sides[other]}: {names}{more}"
 
 
 # Categorical columns
@@ -346,8 +343,10 @@ def _categorical_slots(
     else:
         unseen += current.overflow
         if rare:
-            share = other[0] / reference.rows
-            notes.append(f"OTHER holds {len(rare):,} of the reference's values, the rarest, in {share:.3g} of its rows")
+            share = 100 * other[0] / reference.rows
+            notes.append(
+                f"OTHER holds {len(rare):,} of the reference's values, the rarest, in {share:.3g} % of its rows"
+            )
     if any(other):
         slots.append(_Slot("OTHER", "other", None, None, other[0], other[1]))
     if unseen:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dkl import pairs, rules
@@ -245,8 +246,9 @@ class Member(Csiszar, ABC):
 
 def real_parameter(value: float, name: str, low: float) -> float:
     """A real parameter of a member, checked."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a real number, got {value!r}")
+    value = float(value)
     if not value >= low:
         raise ValueError(f"{name} = {value} lies outside the domain, [{low:g}, ∞]")
     return float(value)

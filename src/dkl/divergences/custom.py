@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from dkl._array import Array
+from dkl._array import Array, Namespace, device_of, holds, to_numpy
 from dkl.divergences.base import Csiszar
 from dkl.pairs import Outcomes
+
+# Where f is held to its claims; 1 is one of the points.
+_GRID = np.append(np.logspace(-4, 4, 65)[:32], np.append(1.0, np.logspace(-4, 4, 65)[33:]))
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,8 @@ class FDivergence(Csiszar):
     Raises
     ------
     ValueError
-        If f(1) is not 0 or a limit is NaN or −inf.
+        If a limit is NaN or −inf; and when it is first used, if f(1) is not 0, f is not convex on a grid from 1e-4 to
+        1e4, or exceeds there what its limits allow.
 
     Notes
     -----
@@ -47,6 +52,13 @@ class FDivergence(Csiszar):
     >>> hockey = dkl.FDivergence("hockey_stick", lambda t: (t - 2) * (t > 2), f_zero=0.0, slope_inf=1.0)
     >>> float(hockey([0.9, 0.1], [0.3, 0.7]))  # doctest: +ELLIPSIS
     0.3...
+
+    For PyTorch or JAX, write f in that library:
+
+    >>> import torch
+    >>> mine = dkl.FDivergence("kl", lambda t: t * torch.log(t), f_zero=0.0, slope_inf=float("inf"))
+    >>> mine(torch.tensor([0.5, 0.5]), torch.tensor([0.25, 0.75]))
+    tensor(0.1438)
     """
 
     name: str
@@ -59,18 +71,8 @@ class FDivergence(Csiszar):
     def __post_init__(self) -> None:
         for limit in ("f_zero", "slope_inf"):
             value = getattr(self, limit)
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, (int, float))
-                or math.isnan(value)
-                or value == -math.inf
-            ):
+            if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value) or value == -math.inf:
                 raise ValueError(f"{limit} = {value!r} is no limit of a convex function: give a number or math.inf")
-        at_one = float(self.f(np.ones(1))[0])
-        if not abs(at_one) <= 1e-12:
-            raise ValueError(
-                f"f(1) = {at_one:.6g}, but a divergence between equal distributions is 0: subtract it from f"
-            )
         if self.conjugate is None:
             object.__setattr__(self, "conjugate", self._numeric_conjugate)
 
@@ -87,12 +89,42 @@ class FDivergence(Csiszar):
     def inside(self, shared: Outcomes) -> Array:
         """q·f(p/q), by its slope at infinity where p/q leaves the floating range."""
         xp = shared.xp
+        self._check(xp, shared.p)
         far = shared.log_ratio > math.log(float(xp.finfo(shared.p.dtype).max)) - 1
         ratio = xp.where(far, 1.0, xp.exp(xp.where(far, 0.0, shared.log_ratio)))
         overflow = xp.isinf(self.f(ratio))
         slope = shared.p * self.slope_inf if math.isfinite(self.slope_inf) else xp.full_like(shared.p, math.inf)
         inside = shared.q * self.f(xp.where(overflow, 1.0, ratio))
         return xp.where(far, slope, xp.where(overflow, math.inf, inside))
+
+    def _check(self, xp: Namespace, like: Array) -> None:
+        """Hold f to what it claims on a grid, in the library that it was written for: f(1) = 0, convex, both limits."""
+        t = xp.asarray(_GRID, dtype=like.dtype, device=device_of(like))
+        values = self.f(t)
+        if holds(xp.all(values == values)) is None:
+            return
+        f = to_numpy(values).astype(float)
+        grid = to_numpy(t).astype(float)
+        slack = 64 * float(xp.finfo(like.dtype).eps) * (1 + np.abs(f))
+        one = int(np.flatnonzero(grid == 1)[0])
+        if not abs(f[one]) <= slack[one]:
+            raise ValueError(f"f(1) = {f[one]:.6g}, but the divergence of equal distributions is 0: subtract it from f")
+        bad = ~np.isfinite(f)
+        if bad.any():
+            raise ValueError(f"f({grid[bad][0]:.6g}) = {f[bad][0]}: f must be finite for 0 < t < ∞")
+        left, right = grid[1:-1] - grid[:-2], grid[2:] - grid[1:-1]
+        chord = (right * f[:-2] + left * f[2:]) / (left + right)
+        above = f[1:-1] > chord + slack[1:-1] + slack[2:]
+        if above.any():
+            raise ValueError(f"f is not convex near t = {grid[1:-1][above][0]:.6g}, so it makes no divergence")
+        # Convexity puts f below the line that both limits span.
+        line = self.f_zero + self.slope_inf * grid
+        over = f > line + slack
+        if over.any():
+            raise ValueError(
+                f"f({grid[over][0]:.6g}) = {f[over][0]:.6g} exceeds f_zero + slope_inf·t = {line[over][0]:.6g}: one of the "
+                "limits is too small"
+            )
 
     def _numeric_conjugate(self, u: Any) -> Any:
         """Sup over t of u·t − f(t), by bounded search in log t; about half the digits of a float."""

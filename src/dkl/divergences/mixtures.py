@@ -110,7 +110,7 @@ class SkewKL(Member):
         return self.weight * xp.expm1(log_r)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class JS(Member):
     """Jensen-Shannon divergence w·KL(P‖M) + (1 − w)·KL(Q‖M) with M = w·P + (1 − w)·Q.
 
@@ -158,6 +158,9 @@ class JS(Member):
     def direction(self) -> str:
         """Symmetric, or which share P has."""
         return "symmetric in P and Q" if self.symmetric else f"P has weight {self.weight:g} in the mixture"
+
+    def __repr__(self) -> str:
+        return "dkl.js" if self.symmetric else f"JS(weight={self.weight!r})"
 
     @property
     def metric_power(self) -> float | None:
