@@ -1,7 +1,7 @@
 """What every test of arrays shares: the backends that this run asks for, and how hard Hypothesis searches.
 
 ``DKL_TEST_BACKENDS`` lists the array libraries, separated by commas; without it all of them are tested, and one that is
-not installed is an error, never a skip. ``HYPOTHESIS_PROFILE=thorough`` searches thirty times longer, from new seeds.
+not installed is an error, never a skip. ``HYPOTHESIS_PROFILE=thorough`` searches forty times longer, from new seeds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from .contract.backends import BACKENDS, asked_for
 
 settings.register_profile(
-    "ci", max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+    "ci", max_examples=30, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("thorough", max_examples=1200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

@@ -154,9 +154,8 @@ def test_jax_without_x64_stays_in_float32_and_does_not_warn() -> None:
     code = """
 import warnings; warnings.simplefilter("error")
 import jax, jax.numpy as jnp, numpy as np, dkl
-from dkl.divergences import FAMILY
 p, q = jnp.asarray([0.1, 0.0, 0.9]), jnp.asarray([0.3, 0.2, 0.5])
-for d in FAMILY:
+for d in (dkl.kl, dkl.js, dkl.Renyi(2)):
     for pair in ((p, q), (p, dkl.Logits(jnp.log(q))), (p, [0.3, 0.2, 0.5]), (dkl.Counts(jnp.asarray([1, 0, 9])), q)):
         value = d(*pair)
         assert value.dtype == jnp.float32, (d, value.dtype)
