@@ -11,6 +11,7 @@ import math
 import sys
 from collections.abc import Callable
 from functools import wraps
+from numbers import Real
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import array_api_compat
@@ -74,6 +75,8 @@ def namespace_of(**arguments: Any) -> Namespace:
 
 def as_array(xp: Namespace, x: Any, name: str, like: Any = None) -> Array:
     """``x`` as an array of ``xp`` with a real dtype, on the device of ``like``; a TypeError names what is not one."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array, whose mask would be lost: fill it, or drop what it masks")
     if _namespace(x) is None:
         try:
             host = np.asarray(x)
@@ -102,6 +105,16 @@ def device_of(x: Array) -> Any:
     """Where an array lives, in its library's own terms."""
     # torch.compile would warn of the caches inside array_api_compat.
     return x.device if hasattr(x, "detach") else array_api_compat.device(x)
+
+
+def real_number(value: Any, name: str) -> float:
+    """A parameter as a float: any library's real scalar, but no boolean and no array."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a real number, got {value!r}")
+    try:
+        return float(value) + 0.0  # no negative zero
+    except OverflowError:
+        raise ValueError(f"{name} lies beyond the largest float, {sys.float_info.max:.4g}") from None
 
 
 def real_floating(xp: Namespace, *arrays: Array) -> list[Array]:

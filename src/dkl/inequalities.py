@@ -7,15 +7,19 @@ and over until no interval shrinks, so a bound may pass through several members 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import permutations
+from typing import Any
 
 from dkl import divergences
 from dkl._array import as_array, namespace_of, to_numpy
 from dkl.divergences import Divergence, Renyi
 
 Curve = Callable[[float], float]
+# The largest number whose exponential is a float.
+_LARGEST = math.log(sys.float_info.max)
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,12 @@ def _exp(x: float) -> float:
 
 
 def _expm1(x: float) -> float:
-    return math.expm1(x) if x < 700 else math.inf
+    return math.expm1(x) if x < _LARGEST else math.inf
+
+
+def _least_expm1(x: float) -> float:
+    """exp(x) − 1, but no more than the largest float where it exceeds that: a lower bound must not overflow."""
+    return math.expm1(x) if x < _LARGEST else math.inf if x == math.inf else sys.float_info.max
 
 
 def _surely(t: float) -> float:
@@ -140,14 +149,14 @@ def _exact(one: str, other: str, forth: Curve, back: Curve) -> list[Inequality]:
 def _towards(kl: str, chi2: str) -> list[Inequality]:
     """What TV, Hellinger and χ² say of the KL in one direction; the other direction reads the same."""
     return [
-        Inequality(kl, "tv", PINSKER, upper=lambda k: math.sqrt(k / 2)),
+        Inequality(kl, "tv", PINSKER, upper=lambda k: math.sqrt(k) * math.sqrt(0.5)),
         Inequality("tv", kl, PINSKER, lower=lambda t: 2 * t * t),
         Inequality(kl, "tv", BRETAGNOLLE_HUBER, upper=lambda k: math.sqrt(-math.expm1(-k))),
         Inequality("tv", kl, BRETAGNOLLE_HUBER, lower=lambda t: _surely(t * t)),
         Inequality(kl, "bhattacharyya", VAN_ERVEN, upper=lambda k: k / 2),
         Inequality("bhattacharyya", kl, VAN_ERVEN, lower=lambda b: 2 * b),
         Inequality(chi2, kl, GIBBS_SU, upper=math.log1p),
-        Inequality(kl, chi2, GIBBS_SU, lower=_expm1),
+        Inequality(kl, chi2, GIBBS_SU, lower=_least_expm1),
         Inequality(
             chi2, "tv", GILARDONI, upper=lambda c: math.sqrt(c) / 2 if c <= 1 else c / (1 + c) if c < math.inf else 1.0
         ),
@@ -164,14 +173,15 @@ INEQUALITIES: tuple[Inequality, ...] = (
     *_exact("squared_hellinger", "bhattacharyya", _surely, lambda b: -math.expm1(-b)),
     *_exact("bhattacharyya", "renyi(0.5)", lambda b: 2 * b, lambda d: d / 2),
     *_exact("kl", "renyi(1)", lambda k: k, lambda d: d),
-    *_exact("chi2", "renyi(2)", math.log1p, _expm1),
+    Inequality("chi2", "renyi(2)", DEFINITION, math.log1p, math.log1p),
+    Inequality("renyi(2)", "chi2", DEFINITION, _least_expm1, _expm1),
     *_towards("kl", "chi2"),
     *_towards("reverse_kl", "neyman_chi2"),
     Inequality("squared_hellinger", "tv", LE_CAM, lambda h: h, lambda h: math.sqrt(h * (2 - h))),
     Inequality("tv", "squared_hellinger", LE_CAM, lambda t: t * t / (1 + math.sqrt(1 - t * t)), lambda t: t),
     Inequality("triangular", "squared_hellinger", TOPSOE, lambda d: d / 4, lambda d: d / 2),
     Inequality("squared_hellinger", "triangular", TOPSOE, lambda h: 2 * h, lambda h: 4 * h),
-    Inequality("triangular", "tv", TOPSOE, lambda d: d / 2, lambda d: math.sqrt(d / 2)),
+    Inequality("triangular", "tv", TOPSOE, lambda d: d / 2, lambda d: math.sqrt(d) * math.sqrt(0.5)),
     Inequality("tv", "triangular", TOPSOE, lambda t: 2 * t * t, lambda t: 2 * t),
     Inequality("triangular", "js", TOPSOE, lambda d: d / 4, lambda d: math.log(2) / 2 * d),
     Inequality("js", "triangular", TOPSOE, lambda j: 2 / math.log(2) * j, lambda j: 4 * j),
@@ -260,10 +270,10 @@ def bounds(known: Mapping[Divergence, float] | None = None, /, **named: float) -
     intervals = {name: Interval(0.0, d.upper_bound) for name, d in members.items()}
     for d, given in values.items():
         value = _one_number(given, d.name)
-        if not 0 <= value <= d.upper_bound:
+        if not 0 <= value <= d.upper_bound * (1 + _SLACK):
             raise ValueError(f"{d.name} = {value!r} lies outside its range, [0, {d.upper_bound:.6g}]")
         # A float stands for everything that rounds to it: near the end of a range that can be much for the others.
-        low, high = value * (1 - _SLACK), min(value * (1 + _SLACK), d.upper_bound)
+        low, high = min(value, d.upper_bound) * (1 - _SLACK), min(value * (1 + _SLACK), d.upper_bound)
         intervals[d.name] = Interval(low, high, "given", "given")
     orders = sorted({d.order for d in members.values() if isinstance(d, Renyi)})
     rules = [*INEQUALITIES, *(i for a, b in permutations(orders, 2) if a < b for i in _renyi_order_pair(a, b))]
@@ -308,11 +318,11 @@ _GAIN = 1e-12
 
 def _narrow(intervals: dict[str, Interval], name: str, lower: float, upper: float, by: str) -> bool:
     # Widened at every step, not once at the end: the next curve may be steep where this one is flat.
-    lower, upper = lower * (1 - _SLACK), upper * (1 + _SLACK)
+    lower, upper = lower * (1 - _SLACK), math.nextafter(upper * (1 + _SLACK), math.inf)
     new = old = intervals[name]
-    if lower > old.lower * (1 + _GAIN) + 1e-300:
+    if lower > old.lower * (1 + _GAIN):
         new = replace(new, lower=lower, lower_by=by)
-    if upper < old.upper * (1 - _GAIN) - 1e-300:
+    if upper < old.upper * (1 - _GAIN):
         new = replace(new, upper=upper, upper_by=by)
     if new.lower > new.upper * (1 + 1e-9) + 1e-300:
         raise ValueError(

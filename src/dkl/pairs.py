@@ -170,21 +170,14 @@ def from_logits(xp: Namespace, a: Array, b: Array) -> Pair:
     c = _share(xp, weights * d)
     rest = _share(xp, weights * (d - c))  # what rounding left of the first centring
     u = _bounded(xp, (c - d) + rest)
-    # exp(u) may overflow where its weight is tiny; together they are q, rescaled to P's centre.
+    # exp(u) may overflow where its weight is tiny; together they are q, rescaled to P's centre. Where even that exceeds
+    # e the pair does not nearly agree, and a 1 says so without a number that could overflow.
     modest = u < 1.0
     far_exponent = xp.where(modest, 0.0, log_p_in - xp.log(xp.where(inside > 0, inside, 1.0)) + u)
-    moment = _share(
-        xp,
-        xp.where(
-            both,
-            xp.where(
-                modest,
-                weights * expm1_minus(xp, xp.where(modest, u, 0.0)),
-                xp.exp(far_exponent) - weights * (1.0 + u),
-            ),
-            0.0,
-        ),
-    )
+    steep = far_exponent > 1.0
+    far = xp.where(steep, 1.0, xp.exp(xp.where(steep, 0.0, far_exponent)) - xp.where(steep, 0.0, weights * (1.0 + u)))
+    near = weights * expm1_minus(xp, xp.where(modest, u, 0.0))
+    moment = _share(xp, xp.where(both, xp.where(modest, near, far), 0.0))
     agree = moment < 1.0
     kappa = xp.log1p(xp.where(agree, moment, 0.0))
     # From the shared outcomes to all of them: Z = Z_S · (1 + mass outside / mass inside).

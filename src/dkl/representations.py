@@ -7,6 +7,7 @@ probabilities, a student's logits). The values are checked where they can be see
 from __future__ import annotations
 
 import math
+import operator
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -288,11 +289,12 @@ def _layout(x: Array, y: Array, axis: Axis) -> Layout:
     if not shape:
         raise ValueError("p and q are single numbers: a distribution needs an axis of outcomes")
     ndim = len(shape)
-    wanted = range(ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    axes = []
-    for a in wanted:
-        if isinstance(a, bool) or not isinstance(a, int):
+    wanted = range(ndim) if axis is None else axis if isinstance(axis, tuple | list) else (axis,)
+    axes: list[int] = []
+    for given in wanted:
+        if isinstance(given, bool) or not hasattr(given, "__index__"):
             raise TypeError(f"axis = {axis!r} must be an integer, a tuple of integers or None")
+        a = operator.index(given)
         if not -ndim <= a < ndim:
             raise ValueError(f"axis = {a} does not exist: p and q broadcast to {ndim} dimensions, shape {shape}")
         axes.append(a % ndim)

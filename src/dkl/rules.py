@@ -12,9 +12,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from numbers import Real
 from typing import Any
 
+from dkl._array import real_number
 from dkl.estimate import Estimate
 from dkl.representations import interpret
 
@@ -154,16 +154,14 @@ def evaluate(
     return estimate if unit == estimate.unit else estimate.rescaled(nats, unit)
 
 
-def unit_of(base: float | None) -> tuple[float, str]:
+def unit_of(base: Any) -> tuple[float, str]:
     """The size in nats, and the name, of the unit that a base of the logarithm stands for."""
     if base is None:
         return 1.0, "nats"
-    if isinstance(base, bool) or not isinstance(base, Real):
-        raise TypeError(f"base must be a number, got {base!r}")
-    if not 0 < base < math.inf or base == 1:
-        raise ValueError(f"base = {base:g} is no base of a logarithm: give a positive number such as 2 for bits")
-    base = float(base)
-    return math.log(base), _UNITS.get(base, f"base-{base:g} units")
+    size = real_number(base, "base")
+    if not 1 < size < math.inf:
+        raise ValueError(f"base = {size:g} is no base of a logarithm here: give a number above 1, such as 2 for bits")
+    return math.log(size), _UNITS.get(size, f"base-{size:g} units")
 
 
 def _unit(divergence: Any, base: float | None) -> tuple[float, str]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
-from dkl._array import Array, as_array, as_scalar, log_softmax, real_floating, tree_sum
+from dkl._array import Array, as_array, as_scalar, log_softmax, real_floating, real_number, tree_sum
 from dkl.representations import Axis, Counts, FiniteOutcomes, Probs, interpret, outcomes
 
 
@@ -77,15 +76,13 @@ def smooth(p: Any, epsilon: float, *, axis: Axis = -1) -> Smoothed:
     side = interpret(p)
     if not isinstance(side, FiniteOutcomes):
         raise TypeError(f"p is a {type(side).__name__}, which has no list of outcomes to smooth over")
-    if not isinstance(axis, int):
+    if isinstance(axis, tuple | list) or axis is None:
         raise TypeError(f"axis = {axis!r} must be one integer")
     additive = isinstance(side, Counts)
     highest = float("inf") if additive else 1.0
-    if isinstance(epsilon, bool) or not isinstance(epsilon, Real):
-        raise TypeError(f"epsilon must be a number, got {epsilon!r}")
+    epsilon = real_number(epsilon, "epsilon")
     if not 0 <= epsilon <= highest or epsilon == float("inf"):
         raise ValueError(f"epsilon = {epsilon:g} lies outside [0, {'∞)' if additive else '1]'}")
-    epsilon = float(epsilon)
     xp, x = outcomes(side, axis)
     p_before = xp.exp(log_softmax(xp, x)) if side.in_logs else x
     n = x.shape[-1]

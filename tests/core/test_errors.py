@@ -191,7 +191,7 @@ VALUES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "base 1": (
         lambda: dkl.kl(GOOD, GOOD, base=1),
         ValueError,
-        "base = 1 is no base of a logarithm: give a positive number such as 2",
+        "base = 1 is no base of a logarithm here: give a number above 1",
     ),
     "base 0": (lambda: dkl.kl(GOOD, GOOD, base=0), ValueError, "base = 0 is no base of a logarithm"),
     "base negative": (lambda: dkl.entropy(GOOD, base=-2), ValueError, "base = -2 is no base of a logarithm"),
@@ -201,7 +201,7 @@ VALUES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "base = nan is no base of a logarithm",
     ),
     "base infinite": (lambda: dkl.kl(GOOD, GOOD, base=math.inf), ValueError, "base = inf is no base of a logarithm"),
-    "base a string": (lambda: dkl.kl(GOOD, GOOD, base="e"), TypeError, "base must be a number, got 'e'"),
+    "base a string": (lambda: dkl.kl(GOOD, GOOD, base="e"), TypeError, "base must be a real number, got 'e'"),
     "base of a pure number": (
         lambda: dkl.tv(GOOD, GOOD, base=2),
         ValueError,
@@ -234,9 +234,34 @@ VALUES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "skew weight 2": (lambda: dkl.SkewKL(2), ValueError, "weight = 2 lies outside the domain, (0, 1]"),
     "skew weight a string": (lambda: dkl.SkewKL("a"), TypeError, "weight must be a real number, got 'a'"),
     "f(1) not 0": (
-        lambda: dkl.FDivergence("x", lambda t: t**2, 0.0, math.inf),
+        lambda: dkl.FDivergence("x", lambda t: t**2, 0.0, math.inf)([0.5, 0.5], [0.3, 0.7]),
         ValueError,
-        "f(1) = 1, but a divergence between equal distributions is 0: subtract it from f",
+        "f(1) = 1, but the divergence of equal distributions is 0: subtract it from f",
+    ),
+    "f not convex": (
+        lambda: dkl.FDivergence("x", lambda t: -((t - 1) ** 2), -1.0, 0.0)([0.5, 0.5], [0.3, 0.7]),
+        ValueError,
+        "f is not convex near t = ",
+    ),
+    "a limit too small": (
+        lambda: dkl.FDivergence("x", lambda t: (t - 1) ** 2, 0.0, 0.0)([0.5, 0.5], [0.3, 0.7]),
+        ValueError,
+        "exceeds f_zero + slope_inf·t = 0: a limit is too small",
+    ),
+    "f infinite inside": (
+        lambda: dkl.FDivergence("x", lambda t: np.where(t > 2, np.inf, t - 1), -1.0, math.inf)([0.5, 0.5], [0.3, 0.7]),
+        ValueError,
+        "f must be finite for 0 < t < ∞",
+    ),
+    "f not elementwise": (
+        lambda: dkl.FDivergence("x", lambda t: 0.0, 0.0, 0.0)([0.5, 0.5], [0.3, 0.7]),
+        TypeError,
+        "f must be elementwise: of 65 numbers it made 0.0",
+    ),
+    "a masked array": (
+        lambda: dkl.kl(np.ma.array([0.5, 0.5, 0.7], mask=[0, 0, 1]), [0.5, 0.3, 0.2]),
+        TypeError,
+        "p is a masked array, whose mask would be lost",
     ),
     "f_zero NaN": (
         lambda: dkl.FDivergence("x", lambda t: t - 1, math.nan, 1.0),
@@ -251,8 +276,8 @@ VALUES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "f_zero missing": (lambda: dkl.FDivergence("x", lambda t: t - 1), TypeError, "f_zero"),
     "f_zero a string": (
         lambda: dkl.FDivergence("x", lambda t: t - 1, "0", 1.0),
-        ValueError,
-        "f_zero = '0' is no limit",
+        TypeError,
+        "f_zero must be a real number, got '0'",
     ),
     # siblings
     "entropy of negative": (lambda: dkl.entropy([1.5, -0.5]), ValueError, "p[1] = -0.5 is negative"),
@@ -284,8 +309,8 @@ VALUES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError,
         "epsilon = -1 lies outside [0, ∞)",
     ),
-    "smooth by a string": (lambda: dkl.smooth(GOOD, "a"), TypeError, "epsilon must be a number, got 'a'"),
-    "smooth by a bool": (lambda: dkl.smooth(GOOD, True), TypeError, "epsilon must be a number, got True"),
+    "smooth by a string": (lambda: dkl.smooth(GOOD, "a"), TypeError, "epsilon must be a real number, got 'a'"),
+    "smooth by a bool": (lambda: dkl.smooth(GOOD, True), TypeError, "epsilon must be a real number, got True"),
     "smooth samples": (
         lambda: dkl.smooth(dkl.Samples([1.0]), 0.1),
         TypeError,
@@ -369,7 +394,13 @@ VALUES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "bounds outside the range": (lambda: dkl.bounds(tv=1.5), ValueError, "tv = 1.5 lies outside its range, [0, 1]"),
     "bounds negative": (lambda: dkl.bounds(kl=-0.1), ValueError, "kl = -0.1 lies outside its range, [0, inf]"),
     "bounds NaN": (lambda: dkl.bounds(kl=math.nan), ValueError, "kl = nan lies outside its range"),
-    "bounds a string": (lambda: dkl.bounds(kl="0.1"), ValueError, "kl = '0.1' lies outside its range"),
+    "bounds a string": (lambda: dkl.bounds(kl="0.1"), TypeError, "kl must hold real numbers, got a str"),
+    "bounds of several": (
+        lambda: dkl.bounds(kl=[0.1, 0.2]),
+        TypeError,
+        "kl must be one number in nats",
+    ),
+    "bounds by a name in a mapping": (lambda: dkl.bounds({"kl": 0.1}), TypeError, "'kl' is no divergence"),
     "bounds that contradict": (lambda: dkl.bounds(kl=0.01, tv=0.9), ValueError, "no pair has these values together"),
     # the package
     "unknown name": (lambda: dkl.divergence, AttributeError, "module 'dkl' has no attribute 'divergence'"),

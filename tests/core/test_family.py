@@ -409,3 +409,25 @@ def test_base_rescales_logarithms_and_is_refused_elsewhere(d: Divergence) -> Non
 
 def test_js_of_disjoint_supports_is_one_bit() -> None:
     assert float(dkl.js([1.0, 0.0], [0.0, 1.0], base=2)) == 1.0
+
+
+def test_different_parameters_have_different_names() -> None:
+    assert dkl.Renyi(2.0000001).name != dkl.Renyi(2).name
+    assert dkl.Renyi(-0.0).name == dkl.Renyi(0).name == "renyi(0)"
+    assert dkl.Renyi(2).name == "renyi(2)"
+    assert dkl.Renyi(math.inf).name == "renyi(inf)"
+    assert dkl.JS(0.25).name == "js(0.25)"
+
+
+def test_parameters_are_any_real_scalar() -> None:
+    for scalar in (np.float32(0.5), np.float64(0.5)):
+        assert dkl.Renyi(scalar) == dkl.Renyi(0.5)
+    assert dkl.Renyi(np.int64(2)) == dkl.Renyi(2)
+    assert dkl.kl([0.5, 0.5], [0.25, 0.75], axis=np.int64(0), base=np.float32(2)) > 0
+
+
+def test_a_bound_takes_what_a_divergence_returns() -> None:
+    p, q = np.float32([0.3, 0.7]), np.float32([0.5, 0.5])
+    assert dkl.bounds(kl=dkl.kl(p, q))["tv"].upper >= float(dkl.tv(p, q))
+    near = dkl.bounds({dkl.Renyi(2.0000001): 1e-5})
+    assert near["chi2"].lower < near["chi2"].upper

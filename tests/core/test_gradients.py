@@ -296,3 +296,37 @@ def test_the_gradient_of_a_hand_made_divergence_goes_through_f() -> None:
         _torch_gradients(HAND_MADE_CHI2, dkl.Probs, p, q), _torch_gradients(dkl.chi2, dkl.Probs, p, q), strict=True
     ):
         np.testing.assert_allclose(got, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("masked", [-100.0, -300.0, -1e9, float(np.finfo(np.float32).min)])
+@pytest.mark.parametrize("member", MEMBERS, ids=lambda d: d.name)
+def test_the_gradient_of_a_nearly_masked_logit_is_finite(member: Divergence, masked: float) -> None:
+    """Both ways, in float32: the divergence itself is far beyond what exp can hold."""
+    for a, b in (([0.0, 0.0, 0.0], [0.0, 0.5, masked]), ([0.0, 0.5, masked], [0.0, 0.0, 0.0])):
+        p, q = (torch.tensor(x, requires_grad=True) for x in (a, b))
+        value = member(dkl.Logits(p), dkl.Logits(q))
+        for gradient in torch.autograd.grad(value, (p, q)):
+            assert not torch.isnan(gradient).any()
+            assert torch.isfinite(gradient).all() or not torch.isfinite(value)
+
+
+@pytest.mark.parametrize(
+    ("member", "of_fisher"),
+    [
+        (dkl.kl, 1.0),
+        (dkl.js, 0.25),
+        (dkl.squared_hellinger, 0.25),
+        (dkl.bhattacharyya, 0.25),
+        (dkl.Renyi(0.5), 0.5),
+        (dkl.Tsallis(0.5), 0.5),
+        (dkl.Alpha(0.5), 1.0),
+        (dkl.Alpha(0.3), 1.0),
+        (dkl.chi2, 2.0),
+    ],
+    ids=str,
+)
+def test_the_hessian_at_equality_is_fishers_information(member: Divergence, of_fisher: float) -> None:
+    a = torch.tensor([0.3, -0.2, 1.1], dtype=torch.float64)
+    hessian = torch.autograd.functional.hessian(lambda y: member(dkl.Logits(a), dkl.Logits(y)), a.clone())
+    p = torch.softmax(a, 0)
+    torch.testing.assert_close(hessian, of_fisher * (torch.diag(p) - torch.outer(p, p)), rtol=1e-9, atol=1e-12)

@@ -19,7 +19,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dkl import pairs, rules
@@ -33,6 +32,7 @@ from dkl._array import (
     namespace_of,
     overflowing,
     real_floating,
+    real_number,
     tree_sum,
 )
 from dkl.pairs import Outcomes, Pair
@@ -237,18 +237,22 @@ class Member(Csiszar, ABC):
         xp = namespace_of(u=u)
         (u,) = real_floating(xp, as_array(xp, u, "u"))
         finite = u <= self.slope_inf
-        return as_scalar(xp.where(finite, self._conjugate(xp, xp.where(finite, u, 0.0)), math.inf))
+        value = xp.where(finite, self._conjugate(xp, xp.where(finite, u, 0.0)), math.inf)
+        return as_scalar(xp.where(u == u, value, u))  # NaN stays NaN
 
     @abstractmethod
     def _conjugate(self, xp: Namespace, u: Array) -> Array:
         """The conjugate for u ≤ slope_inf."""
 
 
-def real_parameter(value: float, name: str, low: float) -> float:
+def real_parameter(value: Any, name: str, low: float = -math.inf) -> float:
     """A real parameter of a member, checked."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a real number, got {value!r}")
-    value = float(value)
-    if not value >= low:
-        raise ValueError(f"{name} = {value} lies outside the domain, [{low:g}, ∞]")
-    return float(value)
+    number = real_number(value, name)
+    if not number >= low:
+        raise ValueError(f"{name} = {number:g} lies outside the domain, [{low:g}, ∞]")
+    return number
+
+
+def label(parameter: float) -> str:
+    """A parameter as it stands in a member's name: different for different numbers."""
+    return f"{parameter:.0f}" if parameter == round(parameter, 0) and abs(parameter) < 1e15 else repr(parameter)

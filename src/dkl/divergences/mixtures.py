@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dkl._array import Array, Namespace
-from dkl.divergences.base import Edges, Member, real_parameter
+from dkl.divergences.base import Edges, Member, label, real_parameter
 from dkl.divergences.power import kl_terms
 from dkl.pairs import Outcomes
 
@@ -35,7 +35,7 @@ def _skew_terms(o: Outcomes, of_q: float, of_p: float) -> Array:
 
 
 def _weight(value: float, one_allowed: bool) -> float:
-    weight = real_parameter(value, "weight", 0.0)
+    weight = real_parameter(value, "weight")
     if not (0 < weight < 1 or (one_allowed and weight == 1)):
         raise ValueError(f"weight = {weight:g} lies outside the domain, (0, 1{']' if one_allowed else ')'}")
     return weight
@@ -72,7 +72,7 @@ class SkewKL(Member):
     @property
     def name(self) -> str:
         """``skew_kl(weight)``."""
-        return f"skew_kl({self.weight:g})"
+        return f"skew_kl({label(self.weight)})"
 
     @property
     def symbol(self) -> str:
@@ -147,7 +147,7 @@ class JS(Member):
     @property
     def name(self) -> str:
         """``js`` or ``js(weight)``."""
-        return "js" if self.symmetric else f"js({self.weight:g})"
+        return "js" if self.symmetric else f"js({label(self.weight)})"
 
     @property
     def symbol(self) -> str:

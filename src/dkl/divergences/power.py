@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from dkl._array import Array, Namespace, epsilon, expm1_minus
-from dkl.divergences.base import Edges, Member, real_parameter
+from dkl.divergences.base import Edges, Member, label, real_parameter
 from dkl.pairs import Outcomes
 
 
@@ -33,9 +33,10 @@ def power_terms(o: Outcomes, a: float, b: float) -> Array:
     if a < 0.5:
         return power_terms(o.swapped, b, a)
     xp, L = o.xp, o.log_ratio
-    s = xp.abs(L)
     if a == 0.5:
-        return 2.0 * xp.where(L > 0, o.p, o.q) * xp.expm1(-0.5 * s) ** 2
+        p_larger = L > 0  # and not |L|, whose slope at 0 some libraries call 0
+        return 2.0 * xp.where(p_larger, o.p, o.q) * xp.expm1(0.5 * xp.where(p_larger, -L, L)) ** 2
+    s = xp.abs(L)
     span = max(1.0, a)
     near = s * span < 1
     return xp.where(near, _power_near(o, a, span, near), _power_far(o, a, b, near))
@@ -236,7 +237,7 @@ class Tsallis(Power):
     @property
     def name(self) -> str:
         """``tsallis(order)``."""
-        return f"tsallis({self.order:g})"
+        return f"tsallis({label(self.order)})"
 
     @property
     def symbol(self) -> str:
@@ -298,7 +299,7 @@ class Alpha(Power):
     direction: ClassVar[str] = "of P relative to Q, towards KL(P‖Q) as α → 1 and KL(Q‖P) as α → 0"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "alpha", real_parameter(self.alpha, "alpha", -math.inf))
+        object.__setattr__(self, "alpha", real_parameter(self.alpha, "alpha"))
         if math.isinf(self.alpha):
             raise ValueError(f"alpha = {self.alpha} must be finite")
         if self.convention not in ALPHA_CONVENTIONS:
@@ -313,7 +314,7 @@ class Alpha(Power):
     @property
     def name(self) -> str:
         """``alpha(α)`` in Minka's convention."""
-        return f"alpha({self.order:g})"
+        return f"alpha({label(self.order)})"
 
     @property
     def symbol(self) -> str:

@@ -27,14 +27,14 @@ class Jeffreys(Member):
         return shared.difference * shared.log_ratio
 
     def _conjugate(self, xp: Namespace, u: Array) -> Array:
-        # At the supremum 1/t = W solves W + log W = 1 − u, and f*(u) = W + 1/W + u − 2. Newton on the convex left side
+        # At the supremum 1/t = W solves W + log W = 1 − u, and f*(u) = 1/W − 1 − log W. Newton on the convex left side
         # in log W comes down to the root from above.
         target = 1 - u
         log_w = xp.where(target > 1, xp.log(xp.where(target > 1, target, 1.0)), target)
         for _ in range(12):
             w = xp.exp(log_w)
             log_w = log_w - (log_w + w - target) / (1 + w)
-        return xp.expm1(log_w) + xp.expm1(-log_w) + u
+        return xp.expm1(-log_w) - log_w
 
 
 @dataclass(frozen=True, repr=False)

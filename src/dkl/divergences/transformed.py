@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dkl._array import Array, logsumexp, root
-from dkl.divergences.base import Divergence, Edges, real_parameter
+from dkl.divergences.base import Divergence, Edges, label, real_parameter
 from dkl.divergences.power import SquaredHellinger, Tsallis, log_power
 from dkl.pairs import Pair
 
@@ -45,7 +45,7 @@ class Renyi(Divergence):
     @property
     def name(self) -> str:
         """``renyi(order)``."""
-        return f"renyi({self.order:g})"
+        return f"renyi({label(self.order)})"
 
     @property
     def symbol(self) -> str:
