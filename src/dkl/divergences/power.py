@@ -159,7 +159,23 @@ class Power(Member, ABC):
 
 @dataclass(frozen=True, repr=False)
 class KL(Power):
-    """Kullback-Leibler divergence Σ p·log(p/q): what it costs to believe Q where P is true."""
+    """Kullback-Leibler divergence Σ p·log(p/q), in [0, ∞]: what it costs to believe Q where P is true.
+
+    Called as ``dkl.kl(p, q, *, axis=-1, base=None, method=None)``; see :meth:`Divergence.__call__`.
+
+    Infinite where q = 0 < p; its terms are p·log(p/q) − p + q ≥ 0. The gradient at p = 0 is given as 0.
+
+    References
+    ----------
+    .. [1] S. Kullback, R. Leibler, "On information and sufficiency", Annals of Mathematical Statistics 22
+       (1951), eq. 2.4.
+
+    Examples
+    --------
+    >>> import dkl
+    >>> float(dkl.kl([0.9, 0.1], [0.5, 0.5]))
+    0.3680642071684971
+    """
 
     name: ClassVar[str] = "kl"
     symbol: ClassVar[str] = "KL(P‖Q)"
@@ -169,7 +185,23 @@ class KL(Power):
 
 @dataclass(frozen=True, repr=False)
 class ReverseKL(Power):
-    """KL(Q‖P): the Kullback-Leibler divergence with the arguments exchanged."""
+    """KL(Q‖P), in [0, ∞]: the Kullback-Leibler divergence with the arguments exchanged.
+
+    Called as ``dkl.reverse_kl(p, q, *, axis=-1, base=None, method=None)``; see :meth:`Divergence.__call__`.
+
+    Infinite where p = 0 < q.
+
+    References
+    ----------
+    .. [1] S. Kullback, R. Leibler, "On information and sufficiency", Annals of Mathematical Statistics 22
+       (1951), eq. 2.5.
+
+    Examples
+    --------
+    >>> import dkl
+    >>> float(dkl.reverse_kl([0.9, 0.1], [0.5, 0.5]))
+    0.5108256237659907
+    """
 
     name: ClassVar[str] = "reverse_kl"
     symbol: ClassVar[str] = "KL(Q‖P)"
@@ -179,7 +211,22 @@ class ReverseKL(Power):
 
 @dataclass(frozen=True, repr=False)
 class Chi2(Power):
-    """Pearson's χ², Σ (p − q)²/q."""
+    """Pearson's χ², Σ (p − q)²/q, in [0, ∞]: a pure number.
+
+    Called as ``dkl.chi2(p, q, *, axis=-1, base=None, method=None)``; see :meth:`Divergence.__call__`.
+
+    Infinite where q = 0 < p. One more than the second moment of p/q under Q.
+
+    References
+    ----------
+    .. [1] K. Pearson, "On the criterion that a given system of deviations …", Philosophical Magazine 50 (1900).
+
+    Examples
+    --------
+    >>> import dkl
+    >>> float(dkl.chi2([0.5, 0.5], [0.25, 0.75]))  # doctest: +ELLIPSIS
+    0.333333333333333...
+    """
 
     name: ClassVar[str] = "chi2"
     symbol: ClassVar[str] = "χ²(P‖Q)"
@@ -190,7 +237,22 @@ class Chi2(Power):
 
 @dataclass(frozen=True, repr=False)
 class NeymanChi2(Power):
-    """Neyman's χ², Σ (p − q)²/p: Pearson's with the arguments exchanged."""
+    """Neyman's χ², Σ (p − q)²/p, in [0, ∞]: Pearson's with the arguments exchanged.
+
+    Called as ``dkl.neyman_chi2(p, q, *, axis=-1, base=None, method=None)``; see :meth:`Divergence.__call__`.
+
+    Infinite where p = 0 < q.
+
+    References
+    ----------
+    .. [1] J. Neyman, "Contribution to the theory of the χ² test", Berkeley Symposium (1949).
+
+    Examples
+    --------
+    >>> import dkl
+    >>> round(float(dkl.neyman_chi2([0.5, 0.5], [0.25, 0.75])), 12)
+    0.25
+    """
 
     name: ClassVar[str] = "neyman_chi2"
     symbol: ClassVar[str] = "χ²(Q‖P)"
@@ -201,7 +263,20 @@ class NeymanChi2(Power):
 
 @dataclass(frozen=True, repr=False)
 class SquaredHellinger(Power):
-    """Squared Hellinger distance ½ Σ (√p − √q)² = 1 − Σ √(pq), in [0, 1]."""
+    """Squared Hellinger distance ½ Σ (√p − √q)² = 1 − Σ √(pq), in [0, 1].
+
+    Called as ``dkl.squared_hellinger(p, q, *, axis=-1, base=None, method=None)``; see :meth:`Divergence.__call__`.
+
+    References
+    ----------
+    .. [1] E. Hellinger, "Neue Begründung der Theorie quadratischer Formen …", Crelle's Journal 136 (1909).
+
+    Examples
+    --------
+    >>> import dkl
+    >>> float(dkl.squared_hellinger([1.0, 0.0], [0.0, 1.0]))
+    1.0
+    """
 
     name: ClassVar[str] = "squared_hellinger"
     symbol: ClassVar[str] = "H²(P, Q)"

@@ -13,7 +13,23 @@ from dkl.pairs import Outcomes
 
 @dataclass(frozen=True, repr=False)
 class Jeffreys(Member):
-    """Jeffreys' divergence KL(P‖Q) + KL(Q‖P) = Σ (p − q)·log(p/q)."""
+    """Jeffreys' divergence KL(P‖Q) + KL(Q‖P) = Σ (p − q)·log(p/q), in [0, ∞].
+
+    Called as ``dkl.jeffreys(p, q, *, axis=-1, base=None, method=None)``; see :meth:`Divergence.__call__`.
+
+    Infinite where one of p and q is 0 and the other is not. Known in credit scoring as the population stability index.
+
+    References
+    ----------
+    .. [1] H. Jeffreys, "An invariant form for the prior probability in estimation problems", Proceedings of the Royal
+       Society A 186 (1946), eq. 1.
+
+    Examples
+    --------
+    >>> import dkl
+    >>> round(float(dkl.jeffreys([0.9, 0.1], [0.1, 0.9])), 12)
+    3.515559323738
+    """
 
     name: ClassVar[str] = "jeffreys"
     symbol: ClassVar[str] = "J(P, Q)"
@@ -39,7 +55,22 @@ class Jeffreys(Member):
 
 @dataclass(frozen=True, repr=False)
 class TotalVariation(Member):
-    """Total variation distance ½ Σ |p − q| in [0, 1]: the largest difference in probability of any event."""
+    """Total variation distance ½ Σ |p − q| in [0, 1]: the largest difference in probability of any event.
+
+    Called as ``dkl.tv(p, q, *, axis=-1, base=None, method=None)``; see :meth:`Divergence.__call__`.
+
+    A metric. At p = q, where it has a kink, the gradient is given as 0.
+
+    References
+    ----------
+    .. [1] A. Tsybakov, Introduction to Nonparametric Estimation (2009), Lemma 2.1.
+
+    Examples
+    --------
+    >>> import dkl
+    >>> float(dkl.tv([0.9, 0.1], [0.5, 0.5]))
+    0.4
+    """
 
     name: ClassVar[str] = "tv"
     symbol: ClassVar[str] = "TV(P, Q)"

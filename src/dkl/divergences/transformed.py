@@ -81,7 +81,23 @@ class Renyi(Divergence):
 
 @dataclass(frozen=True, repr=False)
 class Bhattacharyya(Divergence):
-    """Bhattacharyya distance −log Σ √(pq), half the Rényi divergence of order 1/2."""
+    """Bhattacharyya distance −log Σ √(pq), in [0, ∞]: half the Rényi divergence of order 1/2.
+
+    Called as ``dkl.bhattacharyya(p, q, *, axis=-1, base=None, method=None)``; see :meth:`Divergence.__call__`.
+
+    Infinite where P and Q share no outcome.
+
+    References
+    ----------
+    .. [1] A. Bhattacharyya, "On a measure of divergence between two statistical populations …", Bulletin of the
+       Calcutta Mathematical Society 35 (1943).
+
+    Examples
+    --------
+    >>> import dkl
+    >>> round(float(dkl.bhattacharyya([0.5, 0.5], [1.0, 0.0])), 12)
+    0.34657359028
+    """
 
     name: ClassVar[str] = "bhattacharyya"
     symbol: ClassVar[str] = "B(P, Q)"
