@@ -75,10 +75,6 @@ class Inequality:
     upper: Curve | None = None
 
 
-def _exp(x: float) -> float:
-    return math.exp(x) if x < 700 else math.inf
-
-
 def _expm1(x: float) -> float:
     return math.expm1(x) if x < _LARGEST else math.inf
 

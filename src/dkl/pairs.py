@@ -168,8 +168,7 @@ def from_logits(xp: Namespace, a: Array, b: Array) -> Pair:
     weights = p_in / xp.where(inside > 0, inside, 1.0)
     d = _offset_free_difference(xp, xp.where(both, a, 0.0), xp.where(both, b, 0.0), both)
     c = _share(xp, weights * d)
-    rest = _share(xp, weights * (d - c))  # what rounding left of the first centring
-    u = _bounded(xp, (c - d) + rest)
+    u = _bounded(xp, c - d)
     # exp(u) may overflow where its weight is tiny; together they are q, rescaled to P's centre. Where even that exceeds
     # e the pair does not nearly agree, and a 1 says so without a number that could overflow.
     modest = u < 1.0
