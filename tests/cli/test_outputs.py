@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import pytest
 
 import dkl
 from dkl.cli.compare import compare as command
-from dkl.cli.output import write_whole
+from dkl.comparison import DataError
+from dkl.comparison.writing import write_whole
 
 from .conftest import COMMAND, Run, spawn, write_csv
 
@@ -142,13 +144,11 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     target = tmp_path / "figure.png"
     target.write_bytes(b"what was there")
 
-    def full(self: Path, content: bytes) -> int:
-        with open(self, "wb") as file:
-            file.write(content[:3])
+    def full(file: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(Exception, match="cannot be written \\(No space left on device\\)"):
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DataError, match="cannot be written \\(No space left on device\\)"):
         write_whole(str(target), b"something new")
     assert target.read_bytes() == b"what was there"
     assert list(tmp_path.iterdir()) == [target]

@@ -90,7 +90,7 @@ def test_a_terminal_says_everything(found: Comparison, width: int) -> None:
         assert head in text.split("Where they differ")[0]
     assert re.search(r"[▁▂▃▄▅▆▇█]{8}", text)
     assert "∞" in text
-    assert "colour KL(C||R) is ∞: the reference has no row in 1 cell that holds a share" in flat
+    assert "colour KL(C||R) is ∞: the reference has no row in 1 cell that holds" in flat
     assert "unheard of; smoothed (½ per cell): 0." in flat
     assert "gone only in the reference" in flat
     assert "new only in the current data" in flat

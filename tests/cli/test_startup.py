@@ -59,7 +59,8 @@ def test_a_missing_extra_is_one_line_and_exit_2(missing: str, arguments: list[st
 def test_another_missing_module_is_not_blamed_on_an_extra() -> None:
     code = "import sys; sys.modules['dkl.cli.words'] = None; from dkl.cli.main import main; main()"
     done = _python(code, "compare", "--example")
-    assert done.returncode == 1
+    assert done.returncode == 3
+    assert "dkl: internal error: ModuleNotFoundError" in done.stderr
     assert "dkl.cli.words" in done.stderr
 
 

@@ -63,10 +63,8 @@ def test_an_infinite_kl_names_the_unseen_and_their_mass():
     column = found["c"]
     backward, forward = column.kl_current_reference, column.kl_reference_current
     assert backward.value == math.inf
-    assert (
-        backward.reason == "the reference has no row in 2 cells that hold a share 0.5 of the current data: new, newer"
-    )
-    assert forward.reason == "the current data has no row in 1 cell that holds a share 0.5 of the reference: b"
+    assert backward.reason == "the reference has no row in 2 cells that hold 50 % of the current data: new, newer"
+    assert forward.reason == "the current data has no row in 1 cell that holds 50 % of the reference: b"
     expected = dkl.reverse_kl(dkl.Counts([50.5, 50.5, 0.5, 0.5]), dkl.Counts([50.5, 0.5, 25.5, 25.5]))
     assert backward.smoothed == pytest.approx(float(expected))
     assert "pseudo-count 1/2" in backward.smoothing

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dkl.cli.ending import Unmeasured, failures
-from dkl.cli.output import progress_bar, write, write_whole
+from dkl.cli.output import check_standard_output, progress_bar, write
 
 if TYPE_CHECKING:
     from dkl.cli.words import Order, UnitName, View
@@ -105,7 +105,11 @@ def _drawable(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     type=click.IntRange(1),
     help="Categories with a cell of their own; rarer ones become OTHER.  [default: 1000]",
 )
-@click.option("--resamples", type=click.IntRange(100), help="Bootstrap resamples and permutations.  [default: 1000]")
+@click.option(
+    "--resamples",
+    type=click.IntRange(100, 1_000_000),
+    help="Bootstrap resamples and permutations.  [default: 1000]",
+)
 @click.option(
     "--level",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -217,6 +221,9 @@ def compare(
     if current is None and not example and (as_json or plot or fail_above is not None):
         raise click.UsageError("Without CURRENT nothing is compared: --save-reference stands alone.")
 
+    if not quiet and (example or current is not None):
+        check_standard_output()
+
     from dkl.cli.words import FACTORS, View
 
     if plot is not None:
@@ -235,17 +242,25 @@ def compare(
         "ignore_below": None if ignore_below is None else ignore_below / scale,
     }
     settings = {name: value for name, value in chosen.items() if value is not None}
+    from dkl.comparison.writing import check_target
+
     with failures(), ExitStack() as stack:
         progress = None if no_progress else stack.enter_context(progress_bar())
-        sides = (reference, current) if reference is not None else _example_sides(stack)
-        comparison = _measured(*sides, save_reference, settings | {"progress": progress})
+        sides = [reference, current] if reference is not None else _example_sides(stack)
+        before, after = sides
+        assert before is not None  # either was checked above
+        inputs = [side for side in sides if side is not None]
+        for target in (plot, save_reference):
+            if target is not None:
+                check_target(target, inputs)
+        comparison = _measured(before, after, save_reference, settings | {"progress": progress})
         if comparison is None:
             return
         if example:
             comparison = _named_example(comparison)
     if plot is not None:
         with failures():
-            _draw(comparison, plot, unit)
+            _draw(comparison, plot, unit, inputs)
     if not quiet:
         view = View(unit, sort, None if show_all else top)
         write(_as_json(comparison) if as_json else _report(comparison, view))
@@ -259,11 +274,22 @@ def compare(
         if comparison.unmeasured:
             names = ", ".join(entry.name for entry in comparison.unmeasured)
             raise Unmeasured(f"--fail-above holds for what was measured, and these were not: {names}; see the report")
+    if len(comparison.unmeasured) == len(comparison):
+        raise Unmeasured("nothing could be measured; the report says why")
 
 
 def _names(columns: tuple[str, ...]) -> list[str] | None:
     """Split what was given by commas, outside quotes."""
-    return [name for row in csv.reader(columns, skipinitialspace=True) for name in row] or None
+    names: list[str] = []
+    for given in columns:
+        try:
+            found = next(csv.reader([given], skipinitialspace=True, strict=True), [])
+        except csv.Error as error:
+            raise click.BadParameter(f"{given!r}: {error}.", param_hint="'--columns'") from None
+        if not any(found):
+            raise click.BadParameter(f"{given!r} names no column.", param_hint="'--columns'")
+        names += found
+    return names or None
 
 
 def _measured(
@@ -280,11 +306,11 @@ def _measured(
     return None if current is None else tables.compare(before, current, **settings)
 
 
-def _example_sides(stack: ExitStack) -> tuple[str, str]:
+def _example_sides(stack: ExitStack) -> list[str | None]:
     """Return the paths of the shipped files, unpacked as long as the stack is open if the package is in an archive."""
     folder = files("dkl.data")
     january, july = (stack.enter_context(as_file(folder / name)) for name in _EXAMPLE)
-    return str(january), str(july)
+    return [str(january), str(july)]
 
 
 def _named_example(comparison: Comparison) -> Comparison:
@@ -318,7 +344,8 @@ def _as_json(comparison: Comparison) -> str:
     return json.dumps(comparison.to_dict(), allow_nan=False, indent=2) + "\n"
 
 
-def _draw(comparison: Comparison, path: str, unit: UnitName) -> None:
+def _draw(comparison: Comparison, path: str, unit: UnitName, inputs: Sequence[str]) -> None:
+    from dkl.comparison.writing import write_whole
     from dkl.plots import comparisons
 
     if not any(column.status == "measured" for column in comparison.columns):
@@ -328,7 +355,7 @@ def _draw(comparison: Comparison, path: str, unit: UnitName) -> None:
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = comparisons(comparison, unit=unit)
         figure.savefig(image, format=Path(path).suffix[1:].lower(), dpi=150)
-        write_whole(path, image.getvalue())
+        write_whole(path, image.getvalue(), inputs)
 
 
 def _exceeded(names: Sequence[str], comparison: Comparison, limit: str, by: str) -> str:

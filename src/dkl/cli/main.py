@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 _EXTRAS = {"click": "cli", "rich": "cli", "pyarrow": "cli", "safetensors": "cli", "matplotlib": "plots"}
+_INTERNAL = 3  # nothing was measured; 1 would say that a threshold is exceeded
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
@@ -12,16 +13,19 @@ def main() -> None:
     """Run the command line with the process's arguments and exit."""
     try:
         code = _run()
-    except ImportError as error:
-        missing = next((name for name in (_missing(error), _missing(error.__cause__)) if name in _EXTRAS), None)
-        if missing is None:
-            raise
-        extra = _EXTRAS[missing]
-        what = "the command line needs its extra" if extra == "cli" else f"this option needs {missing}"
-        sys.stderr.write(f'dkl: error: {what}: pip install "dkl[{extra}]"\n')
-        code = 2
     except KeyboardInterrupt:
         code = _INTERRUPTED
+    except Exception as error:  # noqa: BLE001  # the last stop: exit code 1 would speak of a threshold
+        missing = _extra(error)
+        if missing is None:
+            sys.excepthook(type(error), error, error.__traceback__)
+            _say(f"dkl: internal error: {type(error).__name__}: {' '.join(str(error).split())}")
+            code = _INTERNAL
+        else:
+            package, extra = missing
+            what = "the command line needs its extra" if extra == "cli" else f"this option needs {package}"
+            _say(f'dkl: error: {what}: pip install "dkl[{extra}]"')
+            code = 2
     sys.exit(code)
 
 
@@ -43,6 +47,16 @@ def _run() -> int:
     return result if isinstance(result, int) else 0
 
 
-def _missing(error: BaseException | None) -> str | None:
-    """Return the package that could not be imported."""
-    return error.name.partition(".")[0] if isinstance(error, ImportError) and error.name else None
+def _say(line: str) -> None:
+    if sys.stderr is not None:  # it may be closed
+        sys.stderr.write(f"{line}\n")
+
+
+def _extra(error: BaseException) -> tuple[str, str] | None:
+    """Return the package that could not be imported and the extra that brings it, if that is what is wrong."""
+    for one in (error, error.__cause__):
+        if isinstance(one, ImportError) and one.name:
+            package = one.name.partition(".")[0]
+            if package in _EXTRAS:
+                return package, _EXTRAS[package]
+    return None

@@ -1,4 +1,4 @@
-"""Where results go: standard output, whole files, and a progress bar on the side."""
+"""Where results go: standard output, and a progress bar on the side."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from dkl.cli.ending import Unmeasured
 
 
+def check_standard_output() -> None:
+    """Raise where there is no standard output to write to, because whoever started this has closed it."""
+    if sys.stdout is None:
+        raise Unmeasured("standard output: is closed; --quiet needs none")
+
+
 def write(text: str) -> None:
     """Write to standard output at once; a reader that has left early, such as ``head``, is no failure."""
+    check_standard_output()
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -24,28 +30,13 @@ def write(text: str) -> None:
         raise Unmeasured(f"standard output: cannot be written ({error.strerror or error})") from None
 
 
-def write_whole(path: str, content: bytes) -> None:
-    """Write a file so that it appears complete or not at all; a failure leaves what was there before."""
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        try:
-            partial.write_bytes(content)
-            partial.replace(target)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise Unmeasured(f"{path}: cannot be written ({error.strerror or error})") from None
-
-
 @contextmanager
 def progress_bar() -> Iterator[Callable[[int, int], None] | None]:
     """Yield what draws a bar on standard error as ``progress(done, total)``; None if that is no terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     console = Console(stderr=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,9 +31,11 @@ from dkl.comparison.scan import (
 )
 from dkl.comparison.sources import ArraySource, TableSource, temporary_directory
 from dkl.comparison.text import TextSource
+from dkl.comparison.writing import check_target
 from dkl.methods.tables import ColumnCounts, ColumnPlan, NumericCounts, NumericPlan, TableCounts
 
 _WORKERS = 2
+_MOST_RESAMPLES = 1_000_000
 _DEFAULTS = Settings()
 
 
@@ -111,7 +114,15 @@ def compare(
     >>> [(cell.label, cell.reference, cell.current) for cell in found["sky"].cells]
     [('blue', 90, 40), ('grey', 10, 60)]
     """
-    settings = _checked(Settings(bins, max_categories, resamples, seed, level, alpha, ignore_below))
+    settings = _checked(
+        bins=bins,
+        max_categories=max_categories,
+        resamples=resamples,
+        seed=seed,
+        level=level,
+        alpha=alpha,
+        ignore_below=ignore_below,
+    )
     columns = (columns,) if isinstance(columns, str) else columns
     with temporary_directory() as directory:
         if _is_standard_input(reference) and _is_standard_input(current):
@@ -166,10 +177,11 @@ def save_reference(
     Raises
     ------
     DataError
-        If the reference cannot be read or the file not written.
+        If the reference cannot be read, or the file not written: it may not be the reference itself.
     """
-    settings = _checked(Settings(bins, max_categories, seed=seed))
+    settings = _checked(bins=bins, max_categories=max_categories, seed=seed)
     columns = (columns,) if isinstance(columns, str) else columns
+    check_target(path, [reference])
     with temporary_directory() as directory:
         source = open_side(reference, "reference", Path(directory), as_, format)
         if isinstance(source, ArraySource):
@@ -188,11 +200,18 @@ def _is_standard_input(data: Any) -> bool:
     return isinstance(data, str) and data == "-"
 
 
-def _checked(settings: Settings) -> Settings:
+def _checked(**given: Any) -> Settings:
+    """Return the settings as Python's own numbers, each in its range."""
+    whole = ("bins", "max_categories", "resamples", "seed")
+    settings = Settings(**{name: _number(name, value, whole=name in whole) for name, value in given.items()})
     wrong = [
         (settings.bins < 2, f"bins = {settings.bins}: at least 2 are needed"),
         (settings.max_categories < 1, f"max_categories = {settings.max_categories}: at least 1 is needed"),
         (settings.resamples < 100, f"resamples = {settings.resamples}: an interval needs at least 100"),
+        (
+            settings.resamples > _MOST_RESAMPLES,
+            f"resamples = {settings.resamples}: at most {_MOST_RESAMPLES:,} are drawn",
+        ),
         (settings.seed < 0, f"seed = {settings.seed}: give a whole number of at least 0"),
         (not 0 < settings.level < 1, f"level = {settings.level}: give a probability such as 0.95"),
         (not 0 < settings.alpha < 1, f"alpha = {settings.alpha}: give a probability such as 0.01"),
@@ -205,6 +224,17 @@ def _checked(settings: Settings) -> Settings:
         if is_wrong:
             raise ValueError(message)
     return settings
+
+
+def _number(name: str, value: Any, *, whole: bool) -> Any:
+    noun = "a whole number" if whole else "a number"
+    wrong = TypeError(f"{name} is {value!r}, a {type(value).__name__}: give {noun}")
+    if isinstance(value, str | bytes):
+        raise wrong
+    try:
+        return operator.index(value) if whole else float(value)
+    except TypeError:
+        raise wrong from None
 
 
 def _compare_arrays(left: ArraySource, right: ArraySource, settings: Settings, progress: Progress | None) -> Comparison:
@@ -280,10 +310,12 @@ def _compare_tables(
     settings = replace(settings, bins=state.bins, max_categories=state.max_categories)
     only = None if columns is None else frozenset(columns)
     _read_as_the_reference(right, state)
-    counted = tally(right, lambda schema: _plans(state, schema, only) | _watched(right, state, schema, only), progress)
+    counted, beyond = tally(
+        right, lambda schema: _plans(state, schema, only) | _watched(right, state, schema, only), progress
+    )
     if counted.rows == 0:
         raise DataError(f"{right.description}: has columns but no rows")
-    found = _columns(state, right.schema, counted, only, settings)
+    found = _columns(state, right.schema, counted, beyond, only, settings)
     notes = [f"reference: {note}" for note in state.notes] + [f"current: {note}" for note in right.notes]
     return Comparison(
         reference=Side(state.description, state.format, state.rows),
@@ -345,11 +377,17 @@ def _watched(
 
 
 def _columns(
-    state: ReferenceState, schema: pa.Schema, counted: TableCounts, only: frozenset[str] | None, settings: Settings
+    state: ReferenceState,
+    schema: pa.Schema,
+    counted: TableCounts,
+    beyond: Mapping[str, str],
+    only: frozenset[str] | None,
+    settings: Settings,
 ) -> tuple[ColumnComparison, ...]:
     plans = _plans(state, schema, only)
     types = {field.name: str(field.type) for field in schema}
     families, unmeasurable = families_of(schema)
+    unmeasurable |= beyond
 
     def one(name: str) -> ColumnComparison:
         here, there = state.types.get(name), types.get(name)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,7 +16,17 @@ import numpy as np
 from dkl.comparison.errors import DataError
 from dkl.comparison.sources import one_line
 
-_DAMAGE = (ValueError, OSError, EOFError, zipfile.BadZipFile)
+_DAMAGE = (
+    ValueError,
+    OSError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    SyntaxError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 """What NumPy raises on a file that is not what its name says."""
 
 
@@ -63,6 +75,8 @@ def _load_npz(path: Path, description: str, name: str) -> np.ndarray[Any, Any]:
             array = archive[name]
     except _DAMAGE as error:
         raise _damaged(where, error, "NumPy archive") from None
+    if not isinstance(array, np.ndarray):  # NumPy hands out other members of an archive as bytes
+        raise DataError(f"{where}: is no array; take it out of the archive")
     return check_numbers(array, where)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,9 @@ REPRESENTATIONS: dict[str, type[FiniteOutcomes]] = {
 
 MOST_TESTED_ROWS = 100
 """Rows of counts that are also tested one by one, as categorical columns."""
+
+MOST_TESTED_TOTAL = 1 << 53
+"""Rows that a vector of counts may hold to be tested; beyond it, double precision does not count them one by one."""
 
 _BLOCK_ENTRIES = 1 << 20
 _WORST = 5
@@ -64,7 +68,9 @@ def compare_arrays(
     for done, (left, right) in enumerate(pairs):
         arrays.append(_compare_one(left, reference, current, right))
         if arrays[-1].reference_representation == "counts" == arrays[-1].current_representation:
-            columns += _tested_rows(left, reference.load(left), current.load(right), settings)
+            tested, notes = _tested_rows(left, reference.load(left), current.load(right), settings)
+            columns += tested
+            arrays[-1] = replace(arrays[-1], notes=(*arrays[-1].notes, *notes))
         if progress is not None:
             progress(done + 1, len(pairs))
     shared_left, shared_right = {left for left, _ in pairs}, {right for _, right in pairs}
@@ -181,19 +187,28 @@ def _summary(key: Quantity, values: npt.NDArray[np.float64], shape: tuple[int, .
     )
 
 
-def _tested_rows(name: str, p: FiniteOutcomes, q: FiniteOutcomes, settings: Settings) -> list[ColumnComparison]:
+def _tested_rows(
+    name: str, p: FiniteOutcomes, q: FiniteOutcomes, settings: Settings
+) -> tuple[list[ColumnComparison], list[str]]:
     x, y = np.asarray(p.array), np.asarray(q.array)
     shape = x.shape[:-1]
     x, y = x.reshape(-1, x.shape[-1])[:MOST_TESTED_ROWS], y.reshape(-1, y.shape[-1])[:MOST_TESTED_ROWS]
     if not (_whole(x) and _whole(y)):
-        return []
-    columns = []
+        return [], []
+    columns: list[ColumnComparison] = []
+    large = 0
     plan = CategoricalPlan()
     for row in range(len(x)):
         place = ", ".join(map(str, (int(i) for i in np.unravel_index(row, shape)))) if shape else ""
         title = f"{name}[{place}]" if place else name
-        columns.append(compare_column(title, ("counts", "counts"), plan, _counted(x[row]), _counted(y[row]), settings))
-    return columns
+        before, after = _counted(x[row]), _counted(y[row])
+        if max(before.rows, after.rows) > MOST_TESTED_TOTAL:
+            large += 1
+        else:
+            columns.append(compare_column(title, ("counts", "counts"), plan, before, after, settings))
+    rows = "1 row holds" if large == 1 else f"{large} rows hold"
+    notes = [f"{rows} more than 2^53 counts: compared, but not tested"] if large else []
+    return columns, notes
 
 
 def _counted(row: npt.NDArray[Any]) -> ValueCounts:

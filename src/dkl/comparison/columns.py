@@ -33,6 +33,9 @@ from dkl.smoothing import smooth
 PSEUDO_COUNT = 0.5
 """Added to each cell of both sides for the smoothed value beside an infinite KL (Jeffreys' prior)."""
 
+_WIDEST = 2.0**1000
+"""Span of a column up to which distances of many resamples can be added without leaving the floating range."""
+
 _NAMED = 5
 """Cells that a reason names before it says "and n more"."""
 
@@ -56,7 +59,7 @@ class _Fine:
 
     ``reference`` and ``current`` count the fine cells of the line, then the missing values; ``starts`` says where each
     coarse cell begins among them; ``points`` and ``widths`` place the cells of the line; no points where its length
-    leaves the floating range.
+    is near the largest float.
     """
 
     reference: npt.NDArray[np.int64]
@@ -102,7 +105,7 @@ def compare_column(
             "numeric" if plan.family in ("integer", "real") else "temporal"
         )
         if fine.points is None:
-            notes.append("its values span more than the largest float, so there is no Wasserstein distance")
+            notes.append("its values are too large to be added up, so there is no Wasserstein distance")
         if {"double", "float", "halffloat"} & set(types) and any("int" in one for one in types):
             notes.append(
                 f"{types[0]} in the reference and {types[1]} in the current data: compared as double precision"
@@ -387,9 +390,9 @@ def _fine_cells(plan: NumericPlan, reference: NumericCounts, current: NumericCou
     highs = [side.maximum for side in (reference, current) if side.maximum is not None]
     points: npt.NDArray[np.float64] | None = np.zeros(line)
     widths = np.zeros(line)
-    # A span beyond the largest float leaves no distances to speak of; floats overflow, whole numbers do not.
+    # A span near the largest float leaves no distances to speak of; floats overflow, whole numbers do not.
     span = float(max(highs)) - float(min(lows)) if lows else 0.0
-    if not math.isfinite(span):
+    if span > _WIDEST:
         points = None
     elif lows:
         # Relative to the minimum: microseconds since 1970 or large integers would lose digits as floats.

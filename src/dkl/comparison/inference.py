@@ -28,6 +28,9 @@ _MOST_ENTRIES = 300_000
 
 _LEAST_RESAMPLES = 200
 
+_MOST_DEALT = 10**9
+"""Rows of both sides from which NumPy no longer draws the multivariate hypergeometric distribution."""
+
 _ENOUGH_REACHED = 100
 """Permuted tables that reach G after which no more are drawn: the p-value is large, and known to a tenth of itself."""
 
@@ -256,13 +259,15 @@ def tv_deviation(reference: IntVector, current: IntVector) -> float:
 
 def wasserstein_deviation(reference: IntVector, current: IntVector, points: FloatVector) -> float:
     """Return the largest standard error of a difference in means of a function with slope at most 1: of the values'."""
+    scale = float(np.abs(points).max(initial=0.0)) or 1.0
+    scaled = points / scale  # the squares of the largest floats are none
     squares = 0.0
     for counts in (reference, current):
         total = int(counts.sum())
         if total:
-            mean = float(counts @ points) / total
-            squares += float(counts @ (points - mean) ** 2) / total**2
-    return math.sqrt(squares)
+            mean = float(counts @ scaled) / total
+            squares += float(counts @ (scaled - mean) ** 2) / total**2
+    return scale * math.sqrt(squares)
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,7 +325,7 @@ def significance(
     if degrees < 1:
         return Significance(0.0, 0, 1.0, "one value only")
     statistic = 2 * (n + m) * float(JS(n / (n + m))(Counts(a), Counts(b)))
-    if (a + b).min() * min(n, m) / (n + m) >= _LEAST_EXPECTED:
+    if float((a + b).min()) * min(n, m) / (n + m) >= _LEAST_EXPECTED:
         return Significance(statistic, degrees, float(special.chdtrc(degrees, statistic)), "chi-squared")
     gaps = np.zeros_like(a) if spacings is None else spacings[occupied]
     blocks, reached = [], 0
@@ -349,16 +354,36 @@ def _permuted_statistics(
     step = max(1, _BLOCK_ENTRIES // len(a))
     for start in range(0, permutations, step):
         size = min(step, permutations - start)
-        first = rng.multivariate_hypergeometric(totals, n, size=size, method="marginals")
-        second = totals - first
+        if n + m < _MOST_DEALT:
+            first = rng.multivariate_hypergeometric(totals, n, size=size, method="marginals")
+            second = totals - first
+        else:
+            # Drawn from the pooled shares instead of dealt: a cell's total then varies by at most a 30,000th of
+            # itself where that could matter, and where a cell is rare both laws are binomial to nine digits.
+            first, second = (rng.multinomial(side, totals / (n + m), size=size) for side in (n, m))
         if cut.any():
             inside = np.diff(np.rint(first[:, -1:] * shape).astype(np.int64), prepend=0)
             chances = rng.standard_gamma((inside + (spacings - a)[cut]).astype(np.float64))
             chances /= chances.sum(axis=1, keepdims=True)
             first = np.concatenate([first[:, :-1], inside], axis=1)
             second = np.concatenate([second[:, :-1], rng.multinomial(second[:, -1], chances)], axis=1)
-        terms = _x_log_x(first) + _x_log_x(second) - _x_log_x(first + second)
-        yield 2 * (terms.sum(axis=1) + constant)
+        if n + m < _MOST_DEALT:
+            terms = _x_log_x(first) + _x_log_x(second) - _x_log_x(first + second)
+            yield 2 * (terms.sum(axis=1) + constant)
+        else:  # the terms above would be so large that G drowns in their rounding
+            both = first + second
+            yield 2 * (_excess(first, both, n / (n + m)) + _excess(second, both, m / (n + m)))
+
+
+def _excess(counts: IntVector, totals: IntVector, share: float) -> FloatVector:
+    """Sum x log(x/E) - x + E over the cells of each table, with the expected counts E = share · total."""
+    expected = np.maximum(totals * share, np.finfo(np.float64).tiny)
+    off = (counts - expected) / expected
+    # (1 + d) log(1 + d) - d, whose terms cancel; its series where they do so to more digits than it is wrong by.
+    small = np.abs(off) < 1e-4
+    exact = special.xlogy(1 + off, 1 + off) - off
+    series = off**2 / 2 - off**3 / 6 + off**4 / 12
+    return (expected * np.where(small, series, exact)).sum(axis=1)  # type: ignore[no-any-return]  # of float arrays
 
 
 def _x_log_x(counts: IntVector) -> FloatVector:

@@ -101,6 +101,9 @@ def table_source(data: Any, argument: str, directory: Path) -> TableSource | Non
             return MemorySource(data, description)
         if isinstance(data, pa.RecordBatchReader):
             return _spooled(data, description, directory)
+        if type(data).__name__ == "Series" and kind.startswith(("pandas ", "polars ")):
+            name = "0" if data.name in (None, "") else str(data.name)
+            return MemorySource(pa.table({name: _to_arrow(data)}), description)
         if kind == "pandas DataFrame":
             return MemorySource(pa.Table.from_pandas(data, preserve_index=False), description)
         if hasattr(data, "__arrow_c_stream__"):

@@ -14,7 +14,7 @@ from dkl.comparison.arrays import REPRESENTATIONS
 from dkl.comparison.errors import DataError
 from dkl.comparison.files import ArrowSource, ParquetSource
 from dkl.comparison.memory import SamplesSource, samples_source, table_source
-from dkl.comparison.reference import is_reference, read_reference
+from dkl.comparison.reference import is_reference, load_reference
 from dkl.comparison.scan import ReferenceState
 from dkl.comparison.sources import (
     COMPRESSIONS,
@@ -24,6 +24,7 @@ from dkl.comparison.sources import (
     check_readable,
     sniff,
     spool_standard_input,
+    spool_stream,
 )
 from dkl.comparison.text import CsvSource, JsonLinesSource
 from dkl.representations import FiniteOutcomes, Representation, Samples
@@ -77,17 +78,19 @@ def _open(
     if isinstance(data, str | os.PathLike):
         return _open_path(data, directory, as_, format)
     if isinstance(data, Samples):
-        return samples_source({"0": check_numbers(np.asarray(data.array), argument)}, f"{argument} (samples)")
+        return samples_source({"0": check_numbers(_unmasked(data.array, argument), argument)}, f"{argument} (samples)")
     if isinstance(data, FiniteOutcomes):
-        check_numbers(np.asarray(data.array), argument)
+        check_numbers(_unmasked(data.array, argument), argument)
         return ArraySource(f"{argument} ({type(data).__name__})", "memory", {"array": data})
     if isinstance(data, np.ndarray):
-        return _arrays({"array": check_numbers(data, argument)}, f"{argument} (NumPy array)", "memory", as_)
+        return _arrays(
+            {"array": check_numbers(_unmasked(data, argument), argument)}, f"{argument} (NumPy array)", "memory", as_
+        )
     if isinstance(data, Mapping) and any(_is_distributions(values) for values in data.values()):
         named = {
             str(name): values
             if isinstance(values, Representation)
-            else check_numbers(np.asarray(values), f"{argument}[{name!r}]")
+            else check_numbers(_unmasked(values, f"{argument}[{name!r}]"), f"{argument}[{name!r}]")
             for name, values in data.items()
         }
         return _arrays(named, f"{argument} (dict of arrays)", "memory", as_)
@@ -100,6 +103,15 @@ def _open(
     )
 
 
+def _unmasked(values: Any, where: str) -> np.ndarray[Any, Any]:
+    """Return the values as an array of NumPy's, unless some of them are masked, which that would uncover."""
+    if isinstance(values, np.ma.MaskedArray):
+        raise DataError(
+            f"{where}: is a masked array, and only columns can hold missing values: fill it, or give a dict of columns"
+        )
+    return np.asarray(values)
+
+
 def _is_distributions(values: Any) -> bool:
     return isinstance(values, Representation) or (isinstance(values, np.ndarray) and values.ndim > 1)
 
@@ -108,11 +120,11 @@ def _open_path(
     path: str | os.PathLike[str], directory: Path, as_: str | None, format: str | None
 ) -> TableSource | ArraySource | ReferenceState:
     name = os.fspath(path)
-    file = spool_standard_input(directory) if name == "-" else Path(name)
+    file = spool_standard_input(directory) if name == "-" else spool_stream(Path(name), directory)
     description = "standard input" if name == "-" else name
     check_readable(file, description)
     if is_reference(file):
-        return read_reference(file)
+        return load_reference(file, description)
     if format is not None and format not in FORMATS.values():
         raise DataError(f"format = {format!r} is unknown; choose one of {', '.join(sorted(set(FORMATS.values())))}")
     found, compression = sniff(file, file.name, format)

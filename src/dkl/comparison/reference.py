@@ -6,8 +6,7 @@ import itertools
 import json
 import math
 import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,6 +15,7 @@ import numpy as np
 from dkl._version import __version__
 from dkl.comparison.errors import DataError
 from dkl.comparison.scan import CATEGORICAL, ReferenceState
+from dkl.comparison.writing import write_whole
 from dkl.methods.tables import (
     CategoricalPlan,
     ColumnCounts,
@@ -32,27 +32,18 @@ SCHEMA_VERSION = 1
 """Version of the file; a file of another version is refused rather than misread."""
 
 _MARK = "dkl_reference_schema"
+_LARGEST = int(np.finfo(np.float64).max)
+
+_MOST_ROWS = 1 << 53
+"""Rows that double precision counts one by one."""
+
 _FAMILIES = frozenset(get_args(Family))
 
 
 def write_reference(state: ReferenceState, path: str | os.PathLike[str]) -> None:
     """Write a state as JSON; a failure leaves what was there before."""
-    target = Path(path)
     text = json.dumps(_dump(state), allow_nan=False, ensure_ascii=False)
-    try:
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    except OSError as error:
-        raise DataError(f"{target}: cannot be written ({error.strerror or error})") from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
-    except BaseException as error:
-        os.unlink(temporary)
-        if isinstance(error, OSError):
-            raise DataError(f"{target}: cannot be written ({error.strerror or error})") from None
-        raise
+    write_whole(path, text.encode())
 
 
 def is_reference(path: Path) -> bool:
@@ -69,21 +60,21 @@ def read_reference(path: str | os.PathLike[str]) -> ReferenceState:
     DataError
         If the file is cut short, was changed by hand so that it contradicts itself, or has another version.
     """
+    return load_reference(path, os.fspath(path))
+
+
+def load_reference(path: str | os.PathLike[str], name: str) -> ReferenceState:
+    """Read a state, as `read_reference`, from a file that messages call by another name."""
     try:
         with open(path, encoding="utf-8") as file:
             data = json.load(file)
     except OSError as error:
-        raise DataError(f"{os.fspath(path)}: cannot be read ({error.strerror or error})") from None
+        raise DataError(f"{name}: cannot be read ({error.strerror or error})") from None
     except ValueError as error:
-        raise DataError(f"{os.fspath(path)}: is damaged or cut short: {error}; save the reference again") from None
-    return _Loader(os.fspath(path)).state(data)
-
-
-def _umask() -> int:
-    """Return the process's mask, which a temporary file does not follow but the file in its place should."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        raise DataError(f"{name}: is damaged or cut short: {error}; save the reference again") from None
+    except RecursionError:
+        raise DataError(f"{name}: is damaged: its values are nested too deeply; save the reference again") from None
+    return _Loader(name).state(data)
 
 
 def _dump(state: ReferenceState) -> dict[str, Any]:
@@ -159,15 +150,22 @@ class _Loader:
         texts = self._get(data, "types", "", _is_texts, "an object of texts")
         unmeasurable = self._get(data, "unmeasurable", "", _is_texts, "an object of texts")
         columns = self._get(data, "columns", "", lambda value: isinstance(value, dict), "an object")
-        rows = self._count(data, "rows")
+        rows = self._get(data, "rows", "", _is_total, "a whole number from 1 to 2^53")
+        for name in unmeasurable:
+            if name in columns:
+                raise self._fail(f"unmeasurable.{name}", "is also among the columns")
+        for name in texts:
+            if name not in columns and name not in unmeasurable:
+                raise self._fail(f"columns.{name}", "is missing")
+        for name in (*columns, *unmeasurable):
+            if name not in texts:
+                raise self._fail(f"types.{name}", "is missing")
         families: dict[str, Family] = {}
         plans: dict[str, ColumnPlan] = {}
         counts: dict[str, ColumnCounts] = {}
         for name, column in columns.items():
             place = f"columns.{name}."
-            if name not in texts:
-                raise self._fail(f"types.{name}", "is missing")
-            families[name] = self._get(column, "family", place, _FAMILIES.__contains__, "a family of types")
+            families[name] = self._get(column, "family", place, _is_one_of(_FAMILIES), "a family of types")
             plans[name], counts[name] = self._column(column, families[name], place)
             if counts[name].rows != rows:
                 raise self._fail(f"columns.{name}", f"holds {counts[name].rows} rows of {rows}")
@@ -175,9 +173,11 @@ class _Loader:
             description=self._get(data, "description", "", _is_text, "a text"),
             format=self._get(data, "format", "", _is_text, "a text"),
             rows=rows,
-            bins=self._count(data, "bins"),
-            max_categories=self._count(data, "max_categories"),
-            seed=self._count(data, "seed"),
+            bins=self._get(data, "bins", "", lambda value: _is_count(value) and value >= 2, "a number of at least 2"),
+            max_categories=self._get(
+                data, "max_categories", "", lambda value: _is_count(value) and value >= 1, "a number of at least 1"
+            ),
+            seed=self._get(data, "seed", "", lambda value: _is_whole(value) and value >= 0, "a whole number"),
             types=texts,
             families=families,
             unmeasurable=unmeasurable,
@@ -209,8 +209,10 @@ class _Loader:
 
     def _numeric(self, column: Any, family: Family, place: str) -> tuple[NumericPlan, NumericCounts]:
         domains = get_args(Domain)
-        domain: Domain = self._get(column, "domain", place, domains.__contains__, f"one of {', '.join(domains)}")
-        number = _is_real if domain == "float64" else _is_whole
+        domain: Domain = self._get(column, "domain", place, _is_one_of(domains), f"one of {', '.join(domains)}")
+        if (domain == "float64") != (family == "real") or (domain == "uint64" and family != "integer"):
+            raise self._fail(f"{place}domain", f"is {domain!r}, which does not fit the family {family!r}")
+        number = _is_real if domain == "float64" else _is_whole_in(domain)
         values = self._get(column, "values", place, _is_list_of(number), "a list of finite numbers")
         below = self._get(column, "below", place, _is_list_of(_is_flag), "a list of 0 and 1")
         coarse = self._get(column, "coarse", place, _is_list_of(_is_flag), "a list of 0 and 1")
@@ -225,6 +227,10 @@ class _Loader:
             self._get(column, key, place, lambda value: value is None or number(value), "a number or null")
             for key in ("minimum", "maximum")
         ]
+        if (ends[0] is None) != (ends[1] is None) or (None not in ends and ends[0] > ends[1]):  # type: ignore[operator]
+            raise self._fail(f"{place}minimum", f"is {ends[0]} and the maximum {ends[1]}")
+        if (ends[0] is None) != (sum(cells) == 0):
+            raise self._fail(f"{place}minimum", f"is {ends[0]}, and the cells hold {sum(cells)} rows")
         return plan, NumericCounts(
             np.array(cells, dtype=np.int64),
             self._count(column, "null", place),
@@ -240,7 +246,20 @@ def _is_whole(value: Any) -> bool:
 
 
 def _is_count(value: Any) -> bool:
-    return _is_whole(value) and 0 <= value < 1 << 63
+    return _is_whole(value) and 0 <= value <= _MOST_ROWS
+
+
+def _is_total(value: Any) -> bool:
+    return _is_count(value) and value > 0
+
+
+def _is_whole_in(domain: Domain) -> Callable[[Any], bool]:
+    limits = np.iinfo(domain)
+    return lambda value: _is_whole(value) and int(limits.min) <= value <= int(limits.max)
+
+
+def _is_one_of(known: Collection[str]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and value in known
 
 
 def _is_flag(value: Any) -> bool:
@@ -248,7 +267,7 @@ def _is_flag(value: Any) -> bool:
 
 
 def _is_real(value: Any) -> bool:
-    return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
+    return (_is_whole(value) and abs(value) <= _LARGEST) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _is_text(value: Any) -> bool:

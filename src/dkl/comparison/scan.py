@@ -20,6 +20,7 @@ from dkl.methods.tables import (
     Family,
     TableCounts,
     UnmeasurableTypeError,
+    UnmeasurableValueError,
     ValueCounts,
     count,
     domain,
@@ -126,11 +127,13 @@ class _Tally:
         self._pool = pool
         self._description = description
         self._total = zero(plans)
-        self._waiting: list[list[Future[TableCounts]]] = []
+        self._waiting: list[dict[str, Future[TableCounts]]] = []
+        self.unmeasurable: dict[str, str] = {}
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Count one more batch."""
-        tasks = [self._pool.submit(count, batch, {name: plan}) for name, plan in self._plans.items()]
+        plans = ((name, plan) for name, plan in self._plans.items() if name not in self.unmeasurable)
+        tasks = {name: self._pool.submit(count, batch, {name: plan}) for name, plan in plans}
         self._waiting.append(tasks)
         self._rows(batch.num_rows)
         if len(self._waiting) > _AHEAD:
@@ -141,8 +144,12 @@ class _Tally:
 
     def _collect(self) -> None:
         columns: dict[str, Any] = dict(self._total.columns)
-        for task in self._waiting.pop(0):
-            for name, state in self._result(task).columns.items():
+        for name, task in self._waiting.pop(0).items():
+            try:
+                state = self._result(task).columns[name]
+            except UnmeasurableValueError as error:
+                self.unmeasurable[name] = str(error)
+            else:
                 columns[name] = columns[name] + state
         self._total = TableCounts(self._total.rows, columns)
 
@@ -153,10 +160,11 @@ class _Tally:
             raise DataError(f"{self._description}: a column cannot be counted: {error}") from None
 
     def total(self) -> TableCounts:
-        """Return the counts of all batches."""
+        """Return the counts of all batches, without the columns that `unmeasurable` then names."""
         while self._waiting:
             self._collect()
-        return self._total
+        columns = {name: state for name, state in self._total.columns.items() if name not in self.unmeasurable}
+        return TableCounts(self._total.rows, columns)
 
 
 class _Survey:
@@ -204,10 +212,16 @@ def survey(
         counts: dict[str, ColumnCounts] = first.categories()
         plans: dict[str, ColumnPlan] = {name: CategoricalPlan() for name in counts}
         again: dict[str, ColumnPlan] = {}
+        unmeasurable: dict[str, str] = {}
         for name, kind in first.families.items():
             if kind not in CATEGORICAL:
                 kept = domain(first.schema.field(name).type)
-                again[name] = numeric_plan(numbers(first.sample.column(name)), kept, kind, bins)
+                try:
+                    sample = numbers(first.sample.column(name))
+                except UnmeasurableValueError as error:
+                    unmeasurable[name] = str(error)
+                else:
+                    again[name] = numeric_plan(sample, kept, kind, bins)
             elif counts[name].overflow:  # type: ignore[union-attr]  # categorical columns have value counts
                 frequent = CategoricalPlan(capacity=2 * SAMPLE_ROWS).count(first.sample.column(name)).counts
                 best = sorted(frequent, key=lambda value: (-frequent[value], value))[:max_categories]
@@ -217,6 +231,7 @@ def survey(
             tally = _read(source, lambda: _Tally(pool, again, source.description), second)
             counts |= tally.total().columns
             plans |= again
+            unmeasurable |= tally.unmeasurable
     names = [name for name in first.schema.names if name in counts]
     return ReferenceState(
         description=source.description,
@@ -226,8 +241,8 @@ def survey(
         max_categories=max_categories,
         seed=seed,
         types={column.name: str(column.type) for column in first.schema},
-        families=first.families,
-        unmeasurable=first.unmeasurable,
+        families={name: first.families[name] for name in names},
+        unmeasurable=first.unmeasurable | unmeasurable,
         plans={name: plans[name] for name in names},
         counts={name: counts[name] for name in names},
         notes=tuple(source.notes),
@@ -258,8 +273,15 @@ def tally(
     source: TableSource,
     plans_for: Callable[[pa.Schema], Mapping[str, ColumnPlan]],
     progress: Progress | None = None,
-) -> TableCounts:
-    """Count a side in given cells, in one pass; ``plans_for(schema)`` is asked again if the types widen."""
+) -> tuple[TableCounts, dict[str, str]]:
+    """Count a side in given cells, in one pass; ``plans_for(schema)`` is asked again if the types widen.
+
+    Returns
+    -------
+    counts, unmeasurable
+        The counts, and why the columns that they lack cannot be counted.
+    """
     with ThreadPoolExecutor(_WORKERS) as pool:
         start = partial(lambda: _Tally(pool, plans_for(source.schema), source.description))
-        return _read(source, start, progress).total()
+        counting = _read(source, start, progress)
+        return counting.total(), counting.unmeasurable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import sys
 import tempfile
 from abc import ABC, abstractmethod
@@ -117,10 +118,32 @@ class ArraySource:
 
 def spool_standard_input(directory: Path) -> Path:
     """Copy standard input to a file, because it can be read only once and its format is seen by looking inside."""
+    if sys.stdin is None:
+        raise DataError("standard input: is closed; give a file")
     path = directory / "standard-input"
-    with open(path, "wb") as copy:
-        shutil.copyfileobj(sys.stdin.buffer, copy, 1 << 20)
+    try:
+        with open(path, "wb") as copy:
+            shutil.copyfileobj(sys.stdin.buffer, copy, 1 << 20)
+    except OSError as error:
+        raise DataError(f"standard input: cannot be read ({error.strerror or error})") from None
     return path
+
+
+def spool_stream(path: Path, directory: Path) -> Path:
+    """Copy what can be read only once, such as a named pipe, to a file; return other paths as they are."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return path  # `check_readable` says why
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return path
+    copied = Path(tempfile.mkdtemp(dir=directory)) / path.name
+    try:
+        with open(path, "rb") as stream, open(copied, "wb") as copy:
+            shutil.copyfileobj(stream, copy, 1 << 20)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    return copied
 
 
 def check_readable(path: Path, name: str) -> None:

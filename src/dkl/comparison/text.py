@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import os
@@ -36,6 +37,9 @@ _WIDER = {
 }
 
 
+_RECORD = re.compile(rb'(?:[^"\r\n]|"[^"]*")*')
+
+
 class TextSource(TableSource):
     """What CSV and JSON lines share: a byte stream, progress in its raw bytes, and types that are only guesses."""
 
@@ -66,20 +70,36 @@ class CsvSource(TextSource):
     def __init__(self, path: Path, description: str, compression: str | None) -> None:
         super().__init__(path, description, compression)
         self._types: dict[str, pa.DataType] = {}
-        self._separator = _separator(self._first_line())
+        self._separator = _separator(self._header())
         with self._reader(None) as reader:
-            self.schema = reader.schema
+            self.schema = reader.schema  # whose names every error and every change of a type refers to
+        try:
+            _ = self.schema.names
+        except UnicodeDecodeError:
+            raise self._not_utf8() from None
 
-    def _first_line(self) -> str:
+    def _header(self) -> str:
+        """Return the first record's text, line breaks within quotes included."""
         raw, stream = self._open()
         with raw, stream:
             try:
-                head = stream.read(1 << 16)
+                head = bytes(stream.read(1 << 16))
             except (pa.ArrowException, OSError) as error:
                 raise self._damaged(error) from None
         if not head.strip():
             raise DataError(f"{self.description}: the file is empty")
-        return str(head.decode("utf-8", "replace").lstrip("\ufeff").lstrip("\r\n").splitlines()[0])
+        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise self._not_utf8("UTF-16 ")
+        found = _RECORD.match(head.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n"))
+        try:
+            return (found[0] if found else b"").decode()
+        except UnicodeDecodeError as error:
+            if error.end == len(head) and len(head) == 1 << 16:
+                return head[: error.start].decode()  # only the end of the piece that was read cuts a letter
+            raise self._not_utf8() from None
+
+    def _not_utf8(self, what: str = "") -> DataError:
+        return DataError(f"{self.description}: the text is {what and what + 'and '}not UTF-8: convert it")
 
     def _reader(self, columns: Sequence[str] | None, stream: pa.NativeFile | None = None) -> pa.csv.CSVStreamingReader:
         convert = pa.csv.ConvertOptions(
@@ -125,24 +145,18 @@ class CsvSource(TextSource):
     def _explained(self, error: Exception) -> Exception:
         """Widen the type that a value did not fit, or say what is wrong and on which line."""
         conversion = _CONVERSION.search(str(error))
-        if conversion:
-            name, value = self.schema_names()[int(conversion[1])], conversion[3]
+        if conversion and hasattr(self, "schema"):
+            name, value = self.schema.names[int(conversion[1])], conversion[3]
             old = self._type_called(name, conversion[2])
             new = _widened(old, value)
             if new is not None:
                 if pa.types.is_string(new) and not pa.types.is_null(old):
                     self.notes.append(f"{name}: read as text, because {value!r} is no {old}")
-                self._types[name] = new
-                if hasattr(self, "schema"):
-                    self._retype(name, new)
+                self._retype(name, new)
                 return SchemaChangedError(name)
         if "Expected" in str(error) and "columns" in str(error):
             return self._ragged(error)
         return self._damaged(error)
-
-    def schema_names(self) -> list[str]:
-        """Return the header's names, in the file's order."""
-        return next(csv.reader([self._first_line()], delimiter=self._separator))
 
     def _type_called(self, name: str, text: str) -> pa.DataType:
         known = {str(one): one for one in (pa.null(), pa.int64(), pa.float64(), pa.bool_(), *_WIDER, *_WIDER.values())}

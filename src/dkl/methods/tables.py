@@ -34,6 +34,10 @@ class UnmeasurableTypeError(TypeError):
     """A column's type has no cells to count, such as a list or a struct."""
 
 
+class UnmeasurableValueError(ValueError):
+    """A column holds values that its cells cannot tell apart, such as a time beyond the years of microseconds."""
+
+
 def family(arrow_type: pa.DataType) -> Family:
     """Say what a column of an Arrow type holds.
 
@@ -89,6 +93,11 @@ def numbers(array: pa.Array) -> npt.NDArray[Any]:
     """Return a column's values, nulls left out, in the type of its `domain`.
 
     Dates and times become whole microseconds (since 1970, or since midnight), decimals double precision.
+
+    Raises
+    ------
+    UnmeasurableValueError
+        If a date or a duration is so large that its microseconds overflow.
     """
     array = array.drop_null() if array.null_count else array
     if pa.types.is_dictionary(array.type):
@@ -96,13 +105,33 @@ def numbers(array: pa.Array) -> npt.NDArray[Any]:
     kind = family(array.type)
     if kind == "null":
         return np.empty(0)
-    # Finer than a microsecond is cut off, which moves no row by more than that.
-    microseconds = {"temporal": pa.timestamp("us"), "time": pa.time64("us"), "duration": pa.duration("us")}
-    if kind in microseconds:
-        array = array.cast(microseconds[kind], safe=False).cast(pa.int64())
+    if kind in ("temporal", "time", "duration"):
+        array = _microseconds(array)
     elif pa.types.is_decimal(array.type):
         array = array.cast(pa.float64())
     return np.asarray(array.to_numpy(zero_copy_only=False), dtype=domain(array.type))
+
+
+_IN_A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+
+
+def _microseconds(array: pa.Array) -> pa.Array:
+    """Return dates, times or durations as whole microseconds; finer ones are cut off, which moves no row by more."""
+    if pa.types.is_date32(array.type):
+        whole, factor = array.cast(pa.int32()).cast(pa.int64()), 86_400_000_000
+    elif pa.types.is_date64(array.type):
+        whole, factor = array.cast(pa.int64()), 1_000
+    else:
+        per_second = _IN_A_SECOND[array.type.unit]
+        whole = array.cast(pa.int32() if pa.types.is_time32(array.type) else pa.int64()).cast(pa.int64())
+        if per_second > 1_000_000:
+            values = whole.to_numpy(zero_copy_only=False)
+            return pa.array(values // (per_second // 1_000_000))
+        factor = 1_000_000 // per_second
+    try:
+        return pc.multiply_checked(whole, pa.scalar(factor, pa.int64()))
+    except pa.ArrowInvalid:
+        raise UnmeasurableValueError("holds times beyond the years that microseconds reach") from None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,7 +220,9 @@ class NumericPlan:
         values = np.asarray(self.values, dtype=self.domain)
         below = np.asarray(self.below, dtype=bool)
         reals = values.astype(np.float64)
-        last_left: dict[str, npt.NDArray[Any]] = {"float64": np.where(below, np.nextafter(reals, -np.inf), reals)}
+        with np.errstate(over="ignore", under="ignore"):  # left of the lowest float is -inf, without a warning
+            before = np.nextafter(reals, -np.inf)
+        last_left: dict[str, npt.NDArray[Any]] = {"float64": np.where(below, before, reals)}
         if self.domain != "float64":
             lowest = np.iinfo(self.domain).min
             last_left[self.domain] = np.where(below, np.maximum(values, lowest + 1) - values.dtype.type(1), values)
