@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -227,6 +229,75 @@ def test_usage_errors_from_a_process_of_its_own() -> None:
     done = spawn("compare")
     assert done.returncode == 2
     assert done.stderr.startswith("Usage: dkl compare")
+
+
+def test_3_where_something_was_not_measured_a_threshold_does_not_hold(run: Run, tmp_path: Path) -> None:
+    before = write_csv(tmp_path / "before.csv", x=[1, 2, 3], kind=[1, 2, 3], gone=[1, 2, 3])
+    after = write_csv(tmp_path / "after.csv", x=[1, 2, 3], kind=["a", "b", "c"])
+    assert run("compare", before, after, *_FAST).exit_code == 0
+    done = run("compare", before, after, "--fail-above", 0.5, *_FAST)
+    assert done.exit_code == 3
+    assert done.stdout.startswith("reference: ")
+    assert "these were not: kind, gone" in done.stderr
+    assert run("compare", before, after, "--fail-above", 0.5, "--columns", "x", *_FAST).exit_code == 0
+
+
+@pytest.mark.parametrize("options", [[], ["--json"], ["--fail-above", "0.5"], ["--quiet"]], ids=" ".join)
+def test_3_where_nothing_was_measured(run: Run, tmp_path: Path, options: list[str]) -> None:
+    before, after = write_csv(tmp_path / "a.csv", kind=[1, 2]), write_csv(tmp_path / "b.csv", kind=["a", "b"])
+    done = run("compare", before, after, *options)
+    assert done.exit_code == 3
+    assert bool(done.stdout) == ("--quiet" not in options)
+    assert done.stderr.startswith("dkl: error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_3_a_defect_is_no_exceeded_threshold(tables: tuple[Path, Path]) -> None:
+    code = (
+        "import dkl.comparison.api as api\n"
+        "def fail(*_): raise ZeroDivisionError('what\\never')\n"
+        "api._compare_tables = fail\n"
+        "from dkl.cli.main import main; main()"
+    )
+    command = [sys.executable, "-c", code, "compare", *map(str, tables)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert done.stdout == ""
+    assert "Traceback" in done.stderr
+    assert done.stderr.endswith("\ndkl: internal error: ZeroDivisionError: what ever\n")
+
+
+@pytest.mark.parametrize(
+    ("closing", "says"), [("<&-", "standard input: is closed"), (">&-", "standard output: is closed"), ("2>&-", "")]
+)
+def test_3_closed_streams(tables: tuple[Path, Path], closing: str, says: str) -> None:
+    command = shlex.join([*COMMAND, "compare", "-", str(tables[1]), *map(str, _FAST)])
+    with open(tables[0]) as before:
+        shell = ["bash", "-c", f"{command} {closing}"]
+        done = subprocess.run(shell, stdin=before, capture_output=True, text=True, check=False)
+    assert done.returncode == (3 if says else 0)
+    assert says in done.stderr
+    assert done.stderr.count("\n") == bool(says)
+
+
+def test_process_substitution_and_dev_stdin(tables: tuple[Path, Path]) -> None:
+    before, after = (shlex.quote(str(path)) for path in tables)
+    command = shlex.join([*COMMAND, "compare"])
+    options = "--quiet --resamples 100 --fail-above 0.01 --columns x"
+    shell = ["bash", "-c", f"cat {before} | {command} /dev/stdin <(cat {after}) {options}"]
+    done = subprocess.run(shell, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("option", ["--plot", "--save-reference"])
+def test_3_an_input_is_not_overwritten(run: Run, tables: tuple[Path, Path], tmp_path: Path, option: str) -> None:
+    content = tables[0].read_bytes()
+    (tmp_path / "link.png").symlink_to(tables[0])
+    done = run("compare", *tables, option, tmp_path / "link.png", *_FAST)
+    assert done.exit_code == 3
+    assert "is also read" in done.stderr
+    assert tables[0].read_bytes() == content
+    assert run("compare", *tables, "--save-reference", "-").exit_code == 3
 
 
 def test_130_interrupted(tmp_path: Path) -> None:

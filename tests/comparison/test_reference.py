@@ -91,7 +91,19 @@ def break_column(name, key, value):
         (lambda data: data.update(types=[1]), "types is"),
         (lambda data: data["types"].pop("real"), "types.real is missing"),
         (break_column("real", "family", "colour"), "columns.real.family is 'colour'"),
+        (break_column("real", "family", ["real"]), "columns.real.family is"),
+        (break_column("real", "family", "temporal"), "columns.real.domain is 'float64', which does not fit"),
+        (break_column("whole", "family", "real"), "columns.whole.domain is 'int64', which does not fit"),
         (break_column("real", "domain", "float16"), "columns.real.domain"),
+        (break_column("real", "minimum", 1e9), "columns.real.minimum is 1000000000.0 and the maximum"),
+        (break_column("real", "minimum", None), "columns.real.minimum is None and the maximum"),
+        (break_column("whole", "maximum", 2**63), "columns.whole.maximum is"),
+        (lambda data: data.update(bins=1), "bins is '1', not a number of at least 2"),
+        (lambda data: data.update(max_categories=0), "max_categories is '0', not a number of at least 1"),
+        (lambda data: data.update(rows=2**53 + 1), "rows is"),
+        (lambda data: data["columns"].pop("real"), "columns.real is missing"),
+        (lambda data: data["unmeasurable"].update(real="a list"), "unmeasurable.real is also among the columns"),
+        (lambda data: data["unmeasurable"].update(gone="a list"), "types.gone is missing"),
         (break_column("real", "cells", [1]), "the cuts disagree"),
         (lambda data: data["columns"]["real"]["values"].reverse(), "do not rise"),
         (lambda data: data["columns"]["real"]["values"].__setitem__(0, "x"), "columns.real.values is"),
@@ -113,6 +125,9 @@ def test_a_file_cut_short_is_refused(table, tmp_path):
     save_reference(table, path)
     path.write_text(path.read_text()[:-10])
     with pytest.raises(DataError, match="damaged or cut short"):
+        compare(path, table)
+    path.write_text('{"dkl_reference_schema": ' + "[" * 200_000)
+    with pytest.raises(DataError, match=r"ref\.json: is damaged: its values are nested too deeply"):
         compare(path, table)
     with pytest.raises(DataError, match="cannot be read"):
         reference_module.read_reference(tmp_path / "gone.json")

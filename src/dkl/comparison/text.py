@@ -91,11 +91,14 @@ class CsvSource(TextSource):
         if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise self._not_utf8("UTF-16 ")
         found = _RECORD.match(head.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n"))
+        record = found[0] if found else b""
+        if b"\0" in record:
+            raise self._not_utf8("UTF-16 or binary ")
         try:
-            return (found[0] if found else b"").decode()
+            return record.decode()
         except UnicodeDecodeError as error:
-            if error.end == len(head) and len(head) == 1 << 16:
-                return head[: error.start].decode()  # only the end of the piece that was read cuts a letter
+            if "unexpected end" in error.reason and len(head) == 1 << 16:
+                return record[: error.start].decode()  # only the end of the piece that was read cuts a letter
             raise self._not_utf8() from None
 
     def _not_utf8(self, what: str = "") -> DataError:
@@ -240,6 +243,10 @@ class JsonLinesSource(TextSource):
                 here = table.schema.field(name).type if name in table.schema.names else pa.null()
                 self._widen(name, here, line)
             self._meet_new(table.schema)
+            if not columns:  # nothing of the rows can be measured, but there are so many
+                for batch in table.select([]).to_batches():
+                    yield batch, done
+                continue
             arrays = [
                 table[name].cast(self.schema.field(name).type)
                 if name in table.schema.names
