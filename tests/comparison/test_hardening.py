@@ -122,6 +122,15 @@ def test_other_encodings_are_named(tmp_path, content, says):
         compare(path, path)
 
 
+def test_a_column_in_another_encoding_is_named(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes("a,b\né,1\nü,2\n".encode("latin-1"))
+    found = compare(path, {"a": ["é"], "b": [1]})
+    assert found["a"].status == "not_measurable"
+    assert found["b"].status == "measured"
+    assert "reference: a: the text is not UTF-8: convert the file" in found.notes
+
+
 @pytest.mark.parametrize("name", ["a\u2028b", "a\x0bb", "a\nb", 'a"b'])
 def test_a_type_that_shows_late_is_that_of_its_own_column(tmp_path, monkeypatch, name):
     monkeypatch.setattr(text, "_BLOCK", 1 << 18)

@@ -74,9 +74,10 @@ class CsvSource(TextSource):
         with self._reader(None) as reader:
             self.schema = reader.schema  # whose names every error and every change of a type refers to
         try:
-            _ = self.schema.names
+            binary = [field.name for field in self.schema if pa.types.is_binary(field.type)]
         except UnicodeDecodeError:
             raise self._not_utf8() from None
+        self.notes += [f"{name}: the text is not UTF-8: convert the file" for name in binary]
 
     def _header(self) -> str:
         """Return the first record's text, line breaks within quotes included."""
