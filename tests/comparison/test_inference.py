@@ -144,14 +144,17 @@ def test_replicates_agree_with_the_core():
     np.testing.assert_allclose(tv, np.asarray(dkl.tv(p, q)), rtol=1e-9)
 
 
-@pytest.mark.parametrize(("variance", "divergence"), [(inference.js_variance, dkl.js), (inference.kl_variance, dkl.kl)])
-def test_the_delta_method_agrees_with_draws(variance, divergence):
+@pytest.mark.parametrize("key", ["js", "kl"])
+def test_the_noise_at_a_difference_agrees_with_draws(key):
     rng = np.random.default_rng(0)
     before, after = np.array([4000, 3000, 2500, 500]), np.array([1000, 5000, 3000, 3000])
-    drawn = [rng.multinomial(side.sum(), side / side.sum(), size=4000) for side in (before, after)]
-    seen = float(np.var(divergence(dkl.Counts(drawn[0]), dkl.Counts(drawn[1]))))
-    # The standard error of a variance from 4,000 nearly normal draws is 2.2 % of it.
-    assert variance(before, after) == pytest.approx(seen, rel=4 * math.sqrt(2 / 4000))
+    drawn = [dkl.Counts(rng.multinomial(side.sum(), side / side.sum(), size=20_000)) for side in (before, after)]
+    divergence = getattr(dkl, key)
+    seen = np.asarray(divergence(*drawn)) - float(divergence(dkl.Counts(before), dkl.Counts(after)))
+    noise = inference.kl_noise(before, after) if key == "kl" else inference.js_noise(before, after, np.ones(3))
+    # The standard error of a variance from 20,000 nearly normal draws is 1 % of it.
+    assert noise.variance_there == pytest.approx(float(seen.var()), rel=4 * math.sqrt(2 / 20_000))
+    assert noise.bias_there == pytest.approx(float(seen.mean()), abs=4 * float(seen.std()) / math.sqrt(20_000))
 
 
 def test_noncentral_chi_squared_is_continuous_where_the_approximation_takes_over():
@@ -206,12 +209,21 @@ def test_intervals_of_the_wasserstein_distance_cover(shift):
     assert outside / 150 <= 0.05 + 3.3 * math.sqrt(0.05 * 0.95 / 150)
 
 
+@pytest.mark.parametrize("rows", [3, 30])
+def test_the_interval_of_disjoint_sides_holds_their_divergence(rows):
+    found = dkl.compare({"x": list(range(300))}, {"x": [1e9] * rows})["x"].js
+    low, high = found.interval
+    assert low <= found.value * (1 + 1e-9)
+    assert high >= found.value * (1 - 1e-9)
+
+
 def test_intervals_stay_within_the_bounds():
-    low, high = inference.divergence_interval(0.69, 1e-3, 1e-7, 1e-4, 0.95, math.log(2))
+    noise = inference.Noise(1e-3, 1e-7, 1e-3, 1e-4)
+    low, high = inference.divergence_interval(0.69, noise, 0.95, math.log(2))
     assert 0 < low < 0.69
     assert high == math.log(2)
-    assert inference.divergence_interval(1e-5, 1e-2, 1e-5, 0.0, 0.95, math.log(2))[0] == 0.0
-    assert inference.divergence_interval(0.0, 0.0, 0.0, 0.0, 0.95, math.inf) == (0.0, 0.0)
+    assert inference.divergence_interval(1e-5, inference.Noise(1e-2, 1e-5, 1e-2, 0.0), 0.95, 1.0)[0] == 0.0
+    assert inference.divergence_interval(0.0, inference.Noise(0.0, 0.0, 0.0, 0.0), 0.95, math.inf) == (0.0, 0.0)
     assert inference.distance_interval(0.99, np.array([0.1]), 0.2, 0.95, 1.0) == (0.89, 1.0)
     assert inference.distance_interval(0.1, np.array([math.nan]), 0.2, 0.95, 1.0) == (0.0, 1.0)
 

@@ -217,11 +217,10 @@ def _measure(
             fine.reference, fine.current, drawn, rng, starts=fine.starts, points=fine.points
         )
     bias = inference.bias_without_difference(before, after)
-    degrees = int(np.count_nonzero(before + after)) - 1
     found = {
         "js": _js(before, after, bias / 4, chance.js, settings),
-        "kl_reference_current": _kl("kl_reference_current", slots, before, after, bias, degrees, settings),
-        "kl_current_reference": _kl("kl_current_reference", slots, after, before, bias, degrees, settings),
+        "kl_reference_current": _kl("kl_reference_current", slots, before, after, bias, settings),
+        "kl_current_reference": _kl("kl_current_reference", slots, after, before, bias, settings),
         "tv": _distance(
             "tv",
             "share of rows",
@@ -247,14 +246,7 @@ _Counts: TypeAlias = npt.NDArray[np.int64]
 
 def _js(before: _Counts, after: _Counts, bias: float, chance: npt.NDArray[np.float64], settings: Settings) -> Measured:
     value, bound = float(js(Counts(before), Counts(after))), js.upper_bound
-    interval = inference.divergence_interval(
-        value,
-        float(chance.mean()),
-        float(chance.var()),
-        inference.js_variance(before, after),
-        settings.level,
-        bound,
-    )
+    interval = inference.divergence_interval(value, inference.js_noise(before, after, chance), settings.level, bound)
     return Measured("js", "nats", value, bias, value - bias, interval, bound)
 
 
@@ -264,14 +256,13 @@ def _kl(
     rows: _Counts,
     predicted_by: _Counts,
     bias: float,
-    degrees: int,
     settings: Settings,
 ) -> Measured:
     value = float(kl(Counts(rows), Counts(predicted_by)))
     if math.isfinite(value):
-        spread = 2 * bias**2 / degrees if degrees else 0.0
-        variance = inference.kl_variance(rows, predicted_by)
-        interval = inference.divergence_interval(value, bias, spread, variance, settings.level, math.inf)
+        interval = inference.divergence_interval(
+            value, inference.kl_noise(rows, predicted_by), settings.level, math.inf
+        )
         return Measured(key, "nats", value, bias, value - bias, interval)
     smoothed = float(kl(smooth(Counts(rows), PSEUDO_COUNT), smooth(Counts(predicted_by), PSEUDO_COUNT)))
     how = f"pseudo-count 1/2 added to each of the {len(slots)} cells on both sides"

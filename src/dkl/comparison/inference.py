@@ -131,46 +131,81 @@ def _distance(p: FloatVector, q: FloatVector, gaps: FloatVector) -> FloatVector:
     return np.abs(difference[:, :-1]) @ gaps  # type: ignore[no-any-return]  # a product of float arrays is one
 
 
-def js_variance(reference: IntVector, current: IntVector) -> float:
-    """Return the variance of the plug-in JS by the delta method; its derivative in p is half of log(p/m)."""
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """What chance does to a plug-in divergence where there is no difference, and at the observed one.
+
+    Parameters
+    ----------
+    bias, spread
+        Mean and variance of the plug-in value where there is no difference.
+    bias_there, variance_there
+        How far its mean lies above the truth at the observed difference, and its variance by the delta method.
+    """
+
+    bias: float
+    spread: float
+    bias_there: float
+    variance_there: float
+
+
+def js_noise(reference: IntVector, current: IntVector, chance: FloatVector) -> Noise:
+    """Return what chance does to JS, from its replicates without a difference and the derivatives at the observed one.
+
+    Its derivative in p is log(p/m)/2, the second one q/(2p(p + q)).
+    """
     p, q = reference / reference.sum(), current / current.sum()
     middle = (p + q) / 2
     slopes = [0.5 * np.log(np.where(x > 0, x, 1.0) / np.where(x > 0, middle, 1.0)) for x in (p, q)]
-    return _variance(p, slopes[0], reference) + _variance(q, slopes[1], current)
+    n, m = int(reference.sum()), int(current.sum())
+    both = (p > 0) & (q > 0)
+    share = p[both] / (p + q)[both]
+    bias = float(((1 - share) / n + share / m).sum()) / 4 * _free(p + q)
+    variance = _variance(p, slopes[0], n) + _variance(q, slopes[1], m)
+    return Noise(float(chance.mean()), float(chance.var()), bias, variance)
 
 
-def kl_variance(reference: IntVector, current: IntVector) -> float:
-    """Return the variance of the plug-in KL(reference || current) by the delta method, where it is finite."""
+def kl_noise(reference: IntVector, current: IntVector) -> Noise:
+    """Return what chance does to KL(reference || current), where it is finite: by the chi-squared expansion.
+
+    Its derivatives in p and q are log(p/q) and -p/q, the second ones 1/p and p/q².
+    """
     p, q = reference / reference.sum(), current / current.sum()
-    shared = (p > 0) & (q > 0)
+    n, m = int(reference.sum()), int(current.sum())
+    shared = p > 0
     ratio = np.where(shared, p, 1.0) / np.where(shared, q, 1.0)
-    return _variance(p, np.log(ratio), reference) + _variance(q, np.where(shared, ratio, 0.0), current)
+    bias = bias_without_difference(reference, current)
+    degrees = int(np.count_nonzero(reference + current)) - 1
+    bias_there = (np.count_nonzero(shared) / n + float(ratio[shared].sum()) / m) / 2 * _free(p + q)
+    variance = _variance(p, np.log(ratio), n) + _variance(q, np.where(shared, ratio, 0.0), m)
+    return Noise(bias, 2 * bias**2 / degrees if degrees else 0.0, bias_there, variance)
 
 
-def _variance(shares: FloatVector, slopes: FloatVector, counts: IntVector) -> float:
+def _free(shares: FloatVector) -> float:
+    """Return the share of the cells that can vary freely: shares sum to 1, so one of them cannot."""
+    cells = int(np.count_nonzero(shares))
+    return (cells - 1) / cells
+
+
+def _variance(shares: FloatVector, slopes: FloatVector, rows: int) -> float:
     mean = float(shares @ slopes)
-    return float(shares @ (slopes - mean) ** 2) / int(counts.sum())
+    return float(shares @ (slopes - mean) ** 2) / rows
 
 
-def divergence_interval(
-    value: float, bias: float, spread: float, variance: float, level: float, upper_bound: float
-) -> tuple[float, float]:
+def divergence_interval(value: float, noise: Noise, level: float, upper_bound: float) -> tuple[float, float]:
     """Return the divergences that could have led to this plug-in value, for JS and KL.
 
     The plug-in value of two samples without a difference is a multiple of chi-squared, and of two with a small
     difference the same multiple of a noncentral chi-squared, whose noncentrality is the divergence. Each candidate's
-    law has the mean candidate + bias, and a variance that grows from ``spread`` without a difference, at the rate that
-    the delta method has at the observed one. The interval holds the candidates under which the value lies in
-    neither tail [1]_.
+    law is given the mean and variance that lie between those without a difference and those at the observed one. The
+    interval holds the candidates under which the value lies in neither tail [1]_.
 
     Parameters
     ----------
     value
         The plug-in value.
-    bias, spread
-        Mean and variance of the plug-in value where there is no difference.
-    variance
-        Variance of the plug-in value by the delta method at the observed difference.
+    noise
+        What chance does to it.
     level
         Coverage.
     upper_bound
@@ -181,22 +216,26 @@ def divergence_interval(
     .. [1] J. Neyman, Outline of a theory of statistical estimation based on the classical theory of probability, 1937.
     """
     tail = (1 - level) / 2
-    if not bias > 0 or not spread > 0:
+    if not noise.bias > 0 or not noise.spread > 0:
         return value, value
-    # Without a difference, value ~ unit · chi-squared(degrees); the delta method's variance is then 4 · unit · value.
-    degrees = 2 * bias**2 / spread
-    unit = bias / degrees
-    growth = 4 * unit * (variance / (4 * unit * value) if value > 0 and variance > 0 else 1.0)
+    degrees = 2 * noise.bias**2 / noise.spread
+    growth = noise.variance_there / value if value > 0 else 2 * noise.spread / noise.bias
+    reach = max(value, noise.bias)
 
     def below(candidate: float) -> float:
-        mean = bias + candidate
-        scale = (mean - math.sqrt(max(mean**2 - degrees * (spread + growth * candidate) / 2, 0.0))) / degrees
+        weight = min(candidate / reach, 1.0)
+        bias = noise.bias + (noise.bias_there - noise.bias) * weight
+        mean = candidate + bias
+        variance = noise.spread * (bias / noise.bias) ** 2 + growth * candidate
+        scale = (mean - math.sqrt(max(mean**2 - degrees * variance / 2, 0.0))) / degrees
+        if not scale > 0:  # no noise left: P and Q have no cell in common
+            return 0.5 if value == mean else float(value > mean)
         return _noncentral_chi2(value / scale, degrees, max(mean / scale - degrees, 0.0))
 
     low = 0.0 if below(0.0) <= 1 - tail else float(optimize.brentq(lambda c: below(c) - (1 - tail), 0.0, value))
     if below(low) <= tail:
         return low, low
-    high = value + bias
+    high = value + noise.bias
     while below(high) > tail and high < upper_bound:
         high *= 2
     if below(high) > tail:
