@@ -218,7 +218,7 @@ def _measure(
         )
     bias = inference.bias_without_difference(before, after)
     found = {
-        "js": _js(before, after, bias / 4, chance.js, settings),
+        "js": _js(before, after, bias / 4, chance.js, settings, rng),
         "kl_reference_current": _kl("kl_reference_current", slots, before, after, bias, settings),
         "kl_current_reference": _kl("kl_current_reference", slots, after, before, bias, settings),
         "tv": _distance(
@@ -244,9 +244,18 @@ def _measure(
 _Counts: TypeAlias = npt.NDArray[np.int64]
 
 
-def _js(before: _Counts, after: _Counts, bias: float, chance: npt.NDArray[np.float64], settings: Settings) -> Measured:
+def _js(
+    before: _Counts,
+    after: _Counts,
+    bias: float,
+    chance: npt.NDArray[np.float64],
+    settings: Settings,
+    rng: np.random.Generator,
+) -> Measured:
     value, bound = float(js(Counts(before), Counts(after))), js.upper_bound
-    interval = inference.divergence_interval(value, inference.js_noise(before, after, chance), settings.level, bound)
+    interval = inference.divergence_interval(
+        value, inference.js_noise(before, after, chance, rng), settings.level, bound
+    )
     return Measured("js", "nats", value, bias, value - bias, interval, bound)
 
 

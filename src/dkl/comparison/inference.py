@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize, special
 
-from dkl.divergences import JS
+from dkl.divergences import JS, js
 from dkl.representations import Counts
 
 IntVector = npt.NDArray[np.int64]
@@ -140,7 +140,7 @@ class Noise:
     bias, spread
         Mean and variance of the plug-in value where there is no difference.
     bias_there, variance_there
-        How far its mean lies above the truth at the observed difference, and its variance by the delta method.
+        How far its mean lies above the truth at the observed difference, and its variance there.
     """
 
     bias: float
@@ -149,20 +149,30 @@ class Noise:
     variance_there: float
 
 
-def js_noise(reference: IntVector, current: IntVector, chance: FloatVector) -> Noise:
-    """Return what chance does to JS, from its replicates without a difference and the derivatives at the observed one.
+def js_noise(reference: IntVector, current: IntVector, chance: FloatVector, rng: np.random.Generator) -> Noise:
+    """Return what chance does to JS: without a difference by its replicates, at the observed one by further draws.
 
-    Its derivative in p is log(p/m)/2, the second one q/(2p(p + q)).
+    Those are of each side from its shares with Turing's estimate of the mass that its empty cells hold: the share of
+    its rows that are alone in their cell. A side without such rows has seen all that it has.
     """
-    p, q = reference / reference.sum(), current / current.sum()
-    middle = (p + q) / 2
-    slopes = [0.5 * np.log(np.where(x > 0, x, 1.0) / np.where(x > 0, middle, 1.0)) for x in (p, q)]
-    n, m = int(reference.sum()), int(current.sum())
-    both = (p > 0) & (q > 0)
-    share = p[both] / (p + q)[both]
-    bias = float(((1 - share) / n + share / m).sum()) / 4 * _free(p + q)
-    variance = _variance(p, slopes[0], n) + _variance(q, slopes[1], m)
-    return Noise(float(chance.mean()), float(chance.var()), bias, variance)
+    shares = [_with_unseen(reference, current), _with_unseen(current, reference)]
+    size = max(_LEAST_RESAMPLES, len(chance) // 3)
+    drawn = [
+        rng.multinomial(int(counts.sum()), share, size=size) / counts.sum()
+        for counts, share in zip((reference, current), shares, strict=True)
+    ]
+    seen = _js_and_tv(*drawn)[0]
+    bias = float(seen.mean()) - float(js(shares[0], shares[1]))
+    return Noise(float(chance.mean()), float(chance.var()), max(bias, 0.0), float(seen.var()))
+
+
+def _with_unseen(counts: IntVector, other: IntVector) -> FloatVector:
+    """Return a side's shares, with the mass of its cells that only the other side fills, in the other's proportions."""
+    total = int(counts.sum())
+    empty = np.where(counts == 0, other, 0)
+    mass = np.count_nonzero(counts == 1) / total if empty.any() else 0.0
+    shares = counts / total * (1 - mass)
+    return shares + mass * empty / max(int(empty.sum()), 1)
 
 
 def kl_noise(reference: IntVector, current: IntVector) -> Noise:
@@ -178,7 +188,8 @@ def kl_noise(reference: IntVector, current: IntVector) -> Noise:
     degrees = int(np.count_nonzero(reference + current)) - 1
     bias_there = (np.count_nonzero(shared) / n + float(ratio[shared].sum()) / m) / 2 * _free(p + q)
     variance = _variance(p, np.log(ratio), n) + _variance(q, np.where(shared, ratio, 0.0), m)
-    return Noise(bias, 2 * bias**2 / degrees if degrees else 0.0, bias_there, variance)
+    spread = 2 * bias**2 / degrees if degrees else 0.0
+    return Noise(bias, spread, bias_there, spread + variance)
 
 
 def _free(shares: FloatVector) -> float:
@@ -219,14 +230,16 @@ def divergence_interval(value: float, noise: Noise, level: float, upper_bound: f
     if not noise.bias > 0 or not noise.spread > 0:
         return value, value
     degrees = 2 * noise.bias**2 / noise.spread
-    growth = noise.variance_there / value if value > 0 else 2 * noise.spread / noise.bias
     reach = max(value, noise.bias)
+    # Near no difference the noncentral chi-squared says how fast the variance grows, further off what is seen there.
+    near, there = 2 * noise.spread / noise.bias, (noise.variance_there - noise.spread) / max(value, noise.bias)
+    growth = near + (there - near) * value / (value + noise.bias)
 
     def below(candidate: float) -> float:
         weight = min(candidate / reach, 1.0)
         bias = noise.bias + (noise.bias_there - noise.bias) * weight
         mean = candidate + bias
-        variance = noise.spread * (bias / noise.bias) ** 2 + growth * candidate
+        variance = max(noise.spread + growth * candidate, 0.0)
         scale = (mean - math.sqrt(max(mean**2 - degrees * variance / 2, 0.0))) / degrees
         if not scale > 0:  # no noise left: P and Q have no cell in common
             return 0.5 if value == mean else float(value > mean)

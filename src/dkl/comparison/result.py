@@ -641,7 +641,8 @@ METHOD = {
     "TV and Wasserstein: the mean of draws without a difference",
     "interval": "free of the bias; JS and KL: the values under which the plug-in value lies in neither tail of a "
     "scaled noncentral chi-squared, its mean and variance without a difference from the multinomial bootstrap of the "
-    "pooled counts (JS) or the chi-squared expansion (KL), the growth of its variance from the delta method; TV and "
+    "pooled counts (JS) or the chi-squared expansion (KL), at the observed difference from draws there (JS) or the "
+    "delta method (KL); TV and "
     "Wasserstein: down by the quantile of that bootstrap, up by the largest standard error, at least at the level",
     "test": "G = 2 (n + m) JS with weights n/(n+m), chi-squared with K-1 degrees; by permutation where an expected "
     "count is below 10, continued by a gamma distribution with the permuted tables' mean and variance where none of "
