@@ -176,7 +176,12 @@ def entry(case: Case) -> dict[str, Any]:
     else:
         stored |= {"p": [float(v).hex() for v in case.p], "q": [float(v).hex() for v in case.q]}
     names = FEW if case.large else MEMBERS
-    return stored | {"values": {name: mpmath.nstr(value(name, p, q), 25) for name in names}}
+    return stored | {"values": {name: text(value(name, p, q)) for name in names}}
+
+
+def text(x: mpmath.mpf) -> str:
+    """25 digits; an infinity in one spelling, which mpmath's own releases do not agree on."""
+    return "inf" if x == mpmath.inf else mpmath.nstr(x, 25)
 
 
 def main() -> None:
