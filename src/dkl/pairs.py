@@ -1,9 +1,9 @@
-"""A pair (P, Q) outcome by outcome: the four numbers from which every divergence's terms are made.
+"""A pair (P, Q) outcome by outcome: the numbers from which every divergence's terms are made.
 
-For one outcome these are p, q, their difference p − q and their log-ratio log(p/q), each right in *relative* terms also
-where p and q nearly agree; that, and not the formula summed afterwards, decides how many digits survive. A pair is
-laid out with its outcomes along the last axis. It is built from probabilities, from log-probabilities or from logits,
-and each of the three has its own way of keeping the digits.
+For one outcome these are p, q, their difference p − q, their log-ratio log(p/q), and the term of KL to a mixture of the
+two, each right in *relative* terms also where p and q nearly agree; that, and not the formula summed afterwards, decides
+how many digits survive. A pair is laid out with its outcomes along the last axis. It is built from probabilities, from
+log-probabilities or from logits, and each of the three has its own way of keeping the digits.
 """
 
 from __future__ import annotations
@@ -25,10 +25,13 @@ class Outcomes:
     from_logs: bool
     _log_p: Array | None = None
     _log_q: Array | None = None
+    _difference: Array | None = None
 
     @property
     def difference(self) -> Array:
         """P − q, to full relative precision."""
+        if self._difference is not None:
+            return self._difference
         if not self.from_logs:
             return self.p - self.q
         # p − q = −p·expm1(−L) = q·expm1(L): take the form whose exponential is at most 1.
@@ -39,6 +42,14 @@ class Outcomes:
             -self.p * self.xp.expm1(-self.xp.where(p_larger, L, 0.0)),
             self.q * self.xp.expm1(self.xp.where(p_larger, 0.0, L)),
         )
+
+    @property
+    def kl_terms(self) -> Array:
+        """p·log(p/q) − p + q = p·(exp(u) − 1 − u) with u = log(q/p)."""
+        near = self.log_ratio > -1
+        u = -self.xp.where(near, self.log_ratio, 0.0)
+        far = (self.q - self.p) + self.p * self.xp.where(near, 0.0, self.log_ratio)
+        return self.xp.where(near, self.p * expm1_minus(self.xp, u), far)
 
     @property
     def log_p(self) -> Array:
@@ -53,7 +64,32 @@ class Outcomes:
     @property
     def swapped(self) -> Outcomes:
         """The pair (Q, P)."""
-        return Outcomes(self.xp, self.q, self.p, -self.log_ratio, self.from_logs, self._log_q, self._log_p)
+        turned = None if self._difference is None else -self._difference
+        return Outcomes(self.xp, self.q, self.p, -self.log_ratio, self.from_logs, self._log_q, self._log_p, turned)
+
+    def mixed(self, share: float, rest: float) -> Outcomes:
+        """The pair (P, M) with M = rest·P + share·Q; both shares given, since 1 − share would lose digits."""
+        log_ratio = -_log_mixture(self.xp, -self.log_ratio, share, rest)
+        mixture = rest * self.p + share * self.q
+        log_m = None if self._log_p is None else self._log_p - log_ratio
+        apart = share * self.difference
+        return Outcomes(self.xp, self.p, mixture, log_ratio, self.from_logs, self._log_p, log_m, apart)
+
+
+def _log_mixture(xp: Namespace, log_ratio: Array, share: float, rest: float) -> Array:
+    """log(share·p/q + rest) from log(p/q), for two shares that sum to 1."""
+    if rest == 0:
+        return log_ratio
+    # 1 + share·expm1(L) is a sum that does not cancel unless it falls towards rest, nor overflow before exp(L).
+    near = log_ratio < 0.5 * math.log(float(xp.finfo(log_ratio.dtype).max))
+    if share > 0.5:
+        near = near & (log_ratio > -1)
+    close = xp.log1p(share * xp.expm1(xp.where(near, log_ratio, 0.0)))
+    L = xp.where(near, 1.0, log_ratio)
+    decay = xp.exp(-xp.abs(L))
+    rising = L > 0
+    scaled = xp.where(rising, share + rest * decay, rest + share * decay)
+    return xp.where(near, close, xp.where(rising, L, 0.0) + xp.log(scaled))
 
 
 @dataclass(frozen=True, eq=False)

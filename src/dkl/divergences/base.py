@@ -95,6 +95,18 @@ class Divergence(ABC):
     def total(self, pair: Pair) -> Array:
         """The divergence of a pair laid out by :mod:`dkl.pairs`, one number for each row."""
 
+    @property
+    def core(self) -> Member | None:
+        """The member whose sum decides this one, for the fused kernels; None if no sum of terms does."""
+        return None
+
+    def finish(self, xp: Namespace, total: Array, mass_p: Array, mass_q: Array) -> Array:
+        """The divergence from its core's sum and the masses of P and Q; NaN where these do not decide it to the digits.
+
+        The masses are 1 but for rounding.
+        """
+        return total
+
     def __repr__(self) -> str:
         return f"dkl.{self.name}"
 
@@ -218,6 +230,15 @@ class Csiszar(Divergence, ABC):
 
 class Member(Csiszar, ABC):
     """An f-divergence of the house, whose generator and conjugate follow from its terms and its formula."""
+
+    @property
+    def core(self) -> Member | None:
+        """Itself."""
+        return self
+
+    @abstractmethod
+    def log_gradient(self, shared: Outcomes) -> tuple[Array, Array]:
+        """p·f'(t) and q·(f(t) − t·f'(t)) at t = p/q: the derivatives of ``inside`` with respect to log p and log q."""
 
     @overflowing
     def f(self, t: Any) -> Any:

@@ -8,30 +8,7 @@ from typing import ClassVar
 
 from dkl._array import Array, Namespace
 from dkl.divergences.base import Edges, Member, label, real_parameter
-from dkl.divergences.power import kl_terms
 from dkl.pairs import Outcomes
-
-
-def _log_mixture(xp: Namespace, log_ratio: Array, share: float, rest: float) -> Array:
-    """log(share·p/q + rest) from log(p/q), for two shares that sum to 1."""
-    if rest == 0:
-        return log_ratio
-    # 1 + share·expm1(L) is a sum that does not cancel unless it falls towards rest, nor overflow before exp(L).
-    near = log_ratio < 0.5 * math.log(float(xp.finfo(log_ratio.dtype).max))
-    if share > 0.5:
-        near = near & (log_ratio > -1)
-    close = xp.log1p(share * xp.expm1(xp.where(near, log_ratio, 0.0)))
-    L = xp.where(near, 1.0, log_ratio)
-    decay = xp.exp(-xp.abs(L))
-    rising = L > 0
-    scaled = xp.where(rising, share + rest * decay, rest + share * decay)
-    return xp.where(near, close, xp.where(rising, L, 0.0) + xp.log(scaled))
-
-
-def _skew_terms(o: Outcomes, of_q: float, of_p: float) -> Array:
-    """The terms of KL(P‖M) with M = of_p·P + of_q·Q; both shares given, since 1 − share would lose digits."""
-    mixture = of_p * o.p + of_q * o.q
-    return kl_terms(o.xp, o.p, mixture, -_log_mixture(o.xp, -o.log_ratio, of_q, of_p))
 
 
 def _weight(value: float, one_allowed: bool) -> float:
@@ -97,7 +74,15 @@ class SkewKL(Member):
 
     def inside(self, shared: Outcomes) -> Array:
         """p·log(p/m) − p + m."""
-        return _skew_terms(shared, self.weight, 1 - self.weight)
+        return shared.mixed(self.weight, 1 - self.weight).kl_terms
+
+    def log_gradient(self, shared: Outcomes) -> tuple[Array, Array]:
+        """p·log(p/m) + (1 − w)·p·(1 − p/m), and w·q·(1 − p/m)."""
+        w = self.weight
+        pair = shared.mixed(w, 1 - w)
+        # With 1 − p/m as (m − p)/m, where each share of m is at most 1 and an underflow of both harmless.
+        fall = -pair.difference / shared.xp.where(pair.q > 0, pair.q, 1.0)
+        return shared.p * (pair.log_ratio + (1 - w) * fall), w * shared.q * fall
 
     def _conjugate(self, xp: Namespace, u: Array) -> Array:
         # At the supremum r = p/m solves log r − (1 − w)·r = u + w − 1, and f*(u) = w·(r − 1). Newton's method on the
@@ -180,7 +165,15 @@ class JS(Member):
     def inside(self, shared: Outcomes) -> Array:
         """w·(p·log(p/m) − p + m) + (1 − w)·(q·log(q/m) − q + m)."""
         w = self.weight
-        return w * _skew_terms(shared, 1 - w, w) + (1 - w) * _skew_terms(shared.swapped, w, 1 - w)
+        return w * shared.mixed(1 - w, w).kl_terms + (1 - w) * shared.swapped.mixed(w, 1 - w).kl_terms
+
+    def log_gradient(self, shared: Outcomes) -> tuple[Array, Array]:
+        """w·p·log(p/m) and (1 − w)·q·log(q/m): the rest cancels."""
+        w = self.weight
+        return (
+            w * (shared.p * shared.mixed(1 - w, w).log_ratio),
+            (1 - w) * (shared.q * shared.swapped.mixed(w, 1 - w).log_ratio),
+        )
 
     def _conjugate(self, xp: Namespace, u: Array) -> Array:
         # (1 − w)·log m with m = (1 − w)/(1 − w·exp(u/w)), the mixture's ratio to q at the supremum.

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from dkl._array import Array, Namespace, epsilon, expm1_minus
+from dkl._array import Array, Namespace, epsilon
 from dkl.divergences.base import Edges, Member, label, real_parameter
 from dkl.pairs import Outcomes
 
@@ -29,10 +29,16 @@ def power_terms(o: Outcomes, a: float, b: float) -> Array:
     Both exponents are given, a of p and b = 1 − a of q: near an end, subtracting again would lose the small one.
     """
     if b == 0:
-        return kl_terms(o.xp, o.p, o.q, o.log_ratio)
+        return o.kl_terms
     if a < 0.5:
         return power_terms(o.swapped, b, a)
-    xp, L = o.xp, o.log_ratio
+    xp = o.xp
+    if not o.from_logs and a in (0.5, 2.0):
+        # From probabilities the two simplest orders need no logarithm: (√p − √q)² and (p − q)²/q.
+        if a == 2.0:
+            return 0.5 * o.difference * (o.difference / o.q)
+        return 2.0 * (o.difference / (xp.sqrt(o.p) + xp.sqrt(o.q))) ** 2
+    L = o.log_ratio
     if a == 0.5:
         p_larger = L > 0  # and not |L|, whose slope at 0 some libraries call 0
         return 2.0 * xp.where(p_larger, o.p, o.q) * xp.expm1(0.5 * xp.where(p_larger, -L, L)) ** 2
@@ -53,7 +59,8 @@ def _power_near(o: Outcomes, a: float, span: float, near: Array) -> Array:
     y = span * o.xp.where(near, o.log_ratio, 0.0)
     eps = epsilon(xp, y.dtype)
     coefficients, homogeneous, k = [0.5], 1.0, 0
-    while 2 * coefficients[-1] > eps / 4:
+    # h_k is at most k + 1: the number of terms depends on the dtype alone, whatever the order.
+    while 2 * (k + 1) / math.factorial(k + 2) > eps / 4:
         k += 1
         homogeneous = homogeneous / span + (a / span) ** k
         coefficients.append(homogeneous / math.factorial(k + 2))
@@ -88,11 +95,33 @@ def _fall(xp: Namespace, s: Array, rate: float) -> Array:
     return -xp.expm1(-rate * s) / rate
 
 
-def kl_terms(xp: Namespace, p: Array, r: Array, log_ratio: Array) -> Array:
-    """p·log(p/r) − p + r = p·(exp(u) − 1 − u) with u = log(r/p)."""
-    near = log_ratio > -1
-    u = -xp.where(near, log_ratio, 0.0)
-    return xp.where(near, p * expm1_minus(xp, u), (r - p) + p * xp.where(near, 0.0, log_ratio))
+def power_log_gradient(o: Outcomes, a: float, b: float) -> tuple[Array, Array]:
+    """The derivatives of ``power_terms`` with respect to log p and log q.
+
+    They are p·(t^(a−1) − 1)/(a − 1) and −q·(t^a − 1)/a with t = p/q, and their limits p·L at a = 1 and −q·L at a = 0.
+    """
+    if a < 0.5:
+        in_q, in_p = power_log_gradient(o.swapped, b, a)
+        return in_p, in_q
+    xp, L = o.xp, o.log_ratio
+    if b == 0:
+        return o.p * L, -o.difference
+    if not o.from_logs and a in (0.5, 2.0):
+        if a == 2.0:
+            ratio = o.difference / o.q
+            return o.p * ratio, -0.5 * o.difference * (2.0 + ratio)
+        root_p, root_q = xp.sqrt(o.p), xp.sqrt(o.q)
+        apart = 2.0 * o.difference / (root_p + root_q)
+        return root_p * apart, -root_q * apart
+    exponent = o.log_p - b * L
+    overflow = exponent > math.log(float(xp.finfo(L.dtype).max))
+    power = xp.exp(xp.where(overflow, 0.0, exponent))
+
+    def rise(base: Array, rate: float) -> Array:
+        near = xp.abs(rate * L) < 1
+        return xp.where(near, base * xp.expm1(xp.where(near, rate * L, 0.0)), power - base) / rate
+
+    return xp.where(overflow, 0.0, rise(o.p, -b)), xp.where(overflow, 0.0, -rise(o.q, a))
 
 
 class Power(Member, ABC):
@@ -142,6 +171,11 @@ class Power(Member, ABC):
         """The terms of the power integral, scaled."""
         terms = power_terms(shared, self.order, 1 - self.order)
         return terms if self.scale == 1 else self.scale * terms
+
+    def log_gradient(self, shared: Outcomes) -> tuple[Array, Array]:
+        """Of the power integral, scaled."""
+        in_p, in_q = power_log_gradient(shared, self.order, 1 - self.order)
+        return (in_p, in_q) if self.scale == 1 else (self.scale * in_p, self.scale * in_q)
 
     def _conjugate(self, xp: Namespace, u: Array) -> Array:
         if self.scale == 0:  # Tsallis of order 0: f is 1 at t = 0 and 0 elsewhere

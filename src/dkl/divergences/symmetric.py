@@ -42,6 +42,11 @@ class Jeffreys(Member):
         """(p − q)·log(p/q)."""
         return shared.difference * shared.log_ratio
 
+    def log_gradient(self, shared: Outcomes) -> tuple[Array, Array]:
+        """p·log(p/q) + (p − q), and −q·log(p/q) − (p − q)."""
+        d, L = shared.difference, shared.log_ratio
+        return shared.p * L + d, -(shared.q * L) - d
+
     def _conjugate(self, xp: Namespace, u: Array) -> Array:
         # At the supremum 1/t = W solves W + log W = 1 − u, and f*(u) = 1/W − 1 − log W. Newton on the convex left side
         # in log W comes down to the root from above.
@@ -86,6 +91,12 @@ class TotalVariation(Member):
         # At the kink some libraries give abs a derivative of 1; 0 is the one that descends nowhere.
         return 0.5 * shared.xp.where(d == 0, 0.0, shared.xp.abs(d))
 
+    def log_gradient(self, shared: Outcomes) -> tuple[Array, Array]:
+        """±p/2 and ∓q/2 by which is larger, 0 at the kink."""
+        xp, d = shared.xp, shared.difference
+        half = xp.where(d > 0, 0.5, xp.where(d < 0, -0.5, 0.0 * d))
+        return shared.p * half, -shared.q * half
+
     def _conjugate(self, xp: Namespace, u: Array) -> Array:
         return xp.maximum(u, xp.full_like(u, -0.5))
 
@@ -109,8 +120,19 @@ class Triangular(Member):
     slopes: ClassVar[Edges] = Edges(-3.0, -3.0)
 
     def inside(self, shared: Outcomes) -> Array:
-        """(p − q)·tanh(½ log(p/q)), since (p − q)/(p + q) is that tanh."""
-        return shared.difference * shared.xp.tanh(0.5 * shared.log_ratio)
+        """(p − q)·(p − q)/(p + q)."""
+        return shared.difference * self._contrast(shared)
+
+    def log_gradient(self, shared: Outcomes) -> tuple[Array, Array]:
+        """With c = (p − q)/(p + q), p·c·(2 − c) and −q·c·(2 + c)."""
+        c = self._contrast(shared)
+        return shared.p * (c * (2.0 - c)), -shared.q * (c * (2.0 + c))
+
+    def _contrast(self, shared: Outcomes) -> Array:
+        """(p − q)/(p + q); from logs, where p + q may underflow, it is tanh(½ log(p/q))."""
+        if shared.from_logs:
+            return shared.xp.tanh(0.5 * shared.log_ratio)
+        return shared.difference / (shared.p + shared.q)
 
     def _conjugate(self, xp: Namespace, u: Array) -> Array:
         inner = xp.maximum(u, xp.full_like(u, -3.0))

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dkl._array import Array, logsumexp, root
-from dkl.divergences.base import Divergence, Edges, label, real_parameter
+from dkl._array import Array, Namespace, logsumexp, root
+from dkl.divergences.base import Divergence, Edges, Member, label, real_parameter
 from dkl.divergences.power import SquaredHellinger, Tsallis, log_power
 from dkl.pairs import Pair
 
@@ -62,6 +62,26 @@ class Renyi(Divergence):
         """Mass of P that Q lacks makes it infinite from order 1 on."""
         return Edges(1.0, math.inf) if self.order >= 1 else Edges(1.0, 1.0)
 
+    @property
+    def core(self) -> Member | None:
+        """Tsallis' divergence of the same order; none at ∞, where no sum decides."""
+        return None if self.order == math.inf else Tsallis(self.order)
+
+    def finish(self, xp: Namespace, total: Array, mass_p: Array, mass_q: Array) -> Array:
+        """The same two forms as ``total``, from T alone.
+
+        The integral that T leaves, 1 + (a − 1)·T, has lost digits where little is left of it.
+        """
+        a = self.order
+        if a == 1:
+            return total
+        integral = (a - 1) * total + (a * mass_p + (1 - a) * mass_q)
+        decided = (integral > 0.02) & (integral < math.inf)
+        by_sum = xp.log(xp.where(decided, integral, 1.0))
+        near = xp.abs(by_sum) < 0.5
+        by_series = xp.log1p(xp.where(near & decided, (a - 1) * total, 0.0))
+        return xp.where(decided, xp.where(near, by_series, by_sum) / (a - 1), math.nan)
+
     def total(self, pair: Pair) -> Array:
         """log(1 + (a − 1)·T)/(a − 1) with T Tsallis' divergence; by log-sum-exp where 1 + (a − 1)·T is far from 1."""
         xp, a = pair.xp, self.order
@@ -106,6 +126,15 @@ class Bhattacharyya(Divergence):
     upper_bound: ClassVar[float] = math.inf
     edges: ClassVar[Edges] = Edges(1.0, 1.0)
 
+    @property
+    def core(self) -> Member | None:
+        """That of Rényi's."""
+        return Renyi(0.5).core
+
+    def finish(self, xp: Namespace, total: Array, mass_p: Array, mass_q: Array) -> Array:
+        """Half of Rényi's."""
+        return 0.5 * Renyi(0.5).finish(xp, total, mass_p, mass_q)
+
     def total(self, pair: Pair) -> Array:
         """Half of Rényi's."""
         return 0.5 * Renyi(0.5).total(pair)
@@ -128,6 +157,15 @@ class Hellinger(Divergence):
     metric_power: ClassVar[float | None] = 1.0
     upper_bound: ClassVar[float] = 1.0
     edges: ClassVar[Edges] = Edges(0.5, 0.5)
+
+    @property
+    def core(self) -> Member | None:
+        """The squared distance."""
+        return SquaredHellinger()
+
+    def finish(self, xp: Namespace, total: Array, mass_p: Array, mass_q: Array) -> Array:
+        """Its root."""
+        return root(xp, total)
 
     def total(self, pair: Pair) -> Array:
         """The root of the squared distance."""
