@@ -31,7 +31,7 @@ def overflowing(function: Callable[Parameters, Result]) -> Callable[Parameters, 
 
     @wraps(function)
     def quiet(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        if _compiling():
+        if compiling():
             return function(*args, **kwargs)
         with np.errstate(over="ignore", under="ignore"):
             return function(*args, **kwargs)
@@ -39,7 +39,8 @@ def overflowing(function: Callable[Parameters, Result]) -> Callable[Parameters, 
     return quiet
 
 
-def _compiling() -> bool:
+def compiling() -> bool:
+    """Whether torch.compile is looking on, which can see neither values nor memory."""
     torch = sys.modules.get("torch")
     return torch is not None and torch.compiler.is_compiling()
 
@@ -158,7 +159,7 @@ def epsilon(xp: Namespace, dtype: Any) -> float:
 
 def holds(condition: Array) -> bool | None:
     """The truth of a one-element boolean array, or None where a tracer hides it (jax.jit, torch.compile, vmap)."""
-    if _compiling():
+    if compiling():
         return None
     jax = sys.modules.get("jax")
     hidden: tuple[type[Exception], ...] = () if jax is None else (jax.errors.ConcretizationTypeError,)

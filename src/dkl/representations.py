@@ -272,6 +272,25 @@ def outcome_pair(p: FiniteOutcomes, q: FiniteOutcomes, axis: Axis = -1) -> tuple
     return pairs.from_logits(xp, *xp.broadcast_arrays(x, y)), layout
 
 
+def laid_out(p: FiniteOutcomes, q: FiniteOutcomes, axis: Axis = -1) -> tuple[FiniteOutcomes, FiniteOutcomes]:
+    """The same pair with its arrays broadcast and their outcomes along the last axis, as views where that can be.
+
+    A side that stands for its shares of a sum is checked and divided by it; no other value is looked at.
+    """
+    xp = namespace_of(p=p.array, q=q.array)
+    x, y = as_array(xp, p.array, "p", like=q.array), as_array(xp, q.array, "q", like=p.array)
+    layout = _layout(x, y, axis)
+    sides = []
+    for side, z, name in ((p, x, "p"), (q, y, "q")):
+        if isinstance(side, Counts) or (isinstance(side, Probs) and side.normalize):
+            sides.append((Probs, _read_side(xp, side, z, name, layout)))
+        else:
+            sides.append((type(side), _gathered(xp, z, layout)))
+    arrays = xp.broadcast_arrays(*(z for _, z in sides))
+    left, right = (kind(z) for (kind, _), z in zip(sides, arrays, strict=True))
+    return left, right
+
+
 def outcomes(p: FiniteOutcomes, axis: Axis = -1) -> tuple[Namespace, Array]:
     """One side, checked, with its outcomes along the last axis: what its ``read`` gives."""
     xp = namespace_of(p=p.array)
@@ -318,17 +337,27 @@ def _length(x: Array, axis: int, ndim: int) -> int:
 
 
 def _read_side(xp: Namespace, side: FiniteOutcomes, x: Array, name: str, layout: Layout) -> Array:
-    tolerance = _tolerance(xp, x)
+    tolerance = sum_tolerance(xp, x)
     (x,) = real_floating(xp, x)
     if math.prod(x.shape) > 0:
         side.check_values(xp, x, name)
-    x = layout.gather(xp, xp.reshape(x, (1,) * (len(layout.shape) - len(x.shape)) + tuple(x.shape)))
+    x = _gathered(xp, x, layout)
     if math.prod(x.shape) > 0:
         side.check_rows(xp, x, name, tolerance)
     return side.read(xp, x)
 
 
-def _tolerance(xp: Namespace, x: Array) -> float:
+def _gathered(xp: Namespace, x: Array, layout: Layout) -> Array:
+    return layout.gather(xp, xp.reshape(x, (1,) * (len(layout.shape) - len(x.shape)) + tuple(x.shape)))
+
+
+def common_dtype(x: Array, y: Array) -> Any:
+    """The dtype in which a pair of arrays of one library is calculated."""
+    xp = namespace_of(p=x, q=y)
+    return real_floating(xp, xp.empty(0, dtype=x.dtype), xp.empty(0, dtype=y.dtype))[0].dtype
+
+
+def sum_tolerance(xp: Namespace, x: Array) -> float:
     """√ε of the dtype as handed in: rounding every entry of a row to it moves their sum by less."""
     floating = is_half(x.dtype) or xp.isdtype(x.dtype, "real floating")
     return math.sqrt(epsilon(xp, x.dtype if floating else default_dtype(xp)))

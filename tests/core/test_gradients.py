@@ -33,7 +33,7 @@ def _handed_in(kind: str, x: list[float]) -> Any:
 @pytest.fixture
 def _unchecked_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Finite differences leave the simplex, by more than a row's sum may be off 1 in some of the tests below."""
-    monkeypatch.setattr("dkl.representations._tolerance", lambda xp, x: 0.1)
+    monkeypatch.setattr("dkl.representations.sum_tolerance", lambda xp, x: 0.1)
 
 
 @pytest.mark.usefixtures("_unchecked_rows")

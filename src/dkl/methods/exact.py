@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from dkl._array import Array, as_scalar, holds, overflowing, to_numpy
+from dkl._array import Array, as_scalar, holds, namespace_of, overflowing, to_numpy
 from dkl.divergences import Divergence
 from dkl.estimate import Estimate
-from dkl.pairs import Pair
-from dkl.representations import Axis, FiniteOutcomes, outcome_pair
+from dkl.methods import fused
+from dkl.representations import Axis, FiniteOutcomes, laid_out, outcome_pair
 from dkl.rules import rule
 
 # How many outcomes, and how many rows, a reason names before it only counts them.
@@ -24,35 +25,43 @@ def total(
     divergence: Divergence, p: FiniteOutcomes, q: FiniteOutcomes, *, axis: Axis = -1, explain: bool = False
 ) -> Estimate:
     """Sum the terms of the divergence along the axis of outcomes."""
-    pair, _ = outcome_pair(p, q, axis)
-    value = as_scalar(divergence.total(pair))
+    value = fused.total(divergence, p, q, axis)
+    if value is None:
+        value = divergence.total(outcome_pair(p, q, axis)[0])
+    value = as_scalar(value)
+    xp = namespace_of(value=value)
     return Estimate(
         value=value,
-        stderr=0.0 * pair.xp.where(pair.xp.isfinite(value), value, 0.0) if explain else 0.0,
+        stderr=0.0 * xp.where(xp.isfinite(value), value, 0.0) if explain else 0.0,
         method="exact",
         divergence=divergence.name,
         direction=divergence.direction,
         unit=divergence.unit,
-        reason=_why_infinite(divergence, pair, value) if explain else None,
+        reason=_why_infinite(divergence, p, q, axis, value) if explain else None,
     )
 
 
-def _why_infinite(divergence: Divergence, pair: Pair, value: Array) -> str | None:
-    infinite = pair.xp.isinf(value)
-    if not holds(pair.xp.any(infinite)):
+def _why_infinite(
+    divergence: Divergence, p: FiniteOutcomes, q: FiniteOutcomes, axis: Axis, value: Array
+) -> str | None:
+    xp = namespace_of(value=value)
+    infinite = xp.isinf(value)
+    if not holds(xp.any(infinite)):
         return None
+    p, q = laid_out(p, q, axis)
     rows = np.argwhere(to_numpy(infinite))
     if rows.shape[1] == 0:
-        return f"{divergence.symbol} is infinite: {_cause(divergence, pair, ())}."
-    shown = [f"row {_index(row)}: {_cause(divergence, pair, tuple(row))}" for row in rows[:_NAMED]]
+        return f"{divergence.symbol} is infinite: {_cause(divergence, p, q, ())}."
+    shown = [f"row {_index(row)}: {_cause(divergence, p, q, tuple(row.tolist()))}" for row in rows[:_NAMED]]
     more = f"; and {len(rows) - _NAMED} more rows" if len(rows) > _NAMED else ""
     return (
         f"{divergence.symbol} is infinite in {len(rows)} of {math.prod(infinite.shape)} rows; {'; '.join(shown)}{more}."
     )
 
 
-def _cause(divergence: Divergence, pair: Pair, row: tuple[Any, ...]) -> str:
-    p, q, in_p, in_q = (to_numpy(x)[row] for x in (pair.p, pair.q, pair.in_p, pair.in_q))
+def _cause(divergence: Divergence, left: FiniteOutcomes, right: FiniteOutcomes, row: tuple[int, ...]) -> str:
+    pair, _ = outcome_pair(*(replace(side, array=side.array[(*row, ...)]) for side in (left, right)))
+    p, q, in_p, in_q = (to_numpy(x) for x in (pair.p, pair.q, pair.in_p, pair.in_q))
     causes = [
         _uncovered(holder, weights, other, has & ~lacks)
         for holder, weights, has, other, lacks, edge in (

@@ -1,0 +1,111 @@
+"""Loops made to measure: source, compiled by Numba at its first use and kept on disk.
+
+The files of :mod:`dkl.kernels.loops` are put together for one precision, one way of loading each side and one trace. The
+source that results is its own name: whatever changes in it makes another file, so that nothing stale is ever run.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+import sys
+import tempfile
+import warnings
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+
+_HEADER = """
+import math
+import numpy as np
+from numba import njit
+from dkl.kernels.polynomials import ATANH_64, EXP_32, EXP_64, LOG_32
+"""
+
+
+@cache
+def built(files: tuple[str, ...], base: ModuleType | None = None, traced: str = "", **settings: object) -> ModuleType:
+    """The module of some of the loops' files, with what is particular to it.
+
+    Parameters
+    ----------
+    files : tuple of str
+        Names of files of :mod:`dkl.kernels.loops`, each after those that it uses.
+    base : module, optional
+        What was built of the files that these use, so that it is compiled once for all that stand on it.
+    traced : str
+        Source of the functions of the file ``traced``.
+    **settings
+        Values of module-level names of the files, as Python writes them.
+    """
+    parts = [_HEADER, f"from {base.__name__} import *" if base else ""]
+    for file in files:
+        functions = ast.parse(traced).body if file == "traced" else None
+        parts.append("\n".join(f"@inline\n{ast.unparse(f)}" for f in functions) if functions else _body(file, settings))
+    directory = _cache_directory()
+    text = "\n\n".join(parts)
+    name = f"kernels_{hashlib.sha256((text + version('numba')).encode()).hexdigest()[:20]}"
+    if directory is not None:
+        text = text.replace("CACHE = False", "CACHE = True")
+    path = _written(directory, name, text)
+    module = ModuleType(f"dkl.kernels.{name}")
+    module.__file__ = path
+    # Where others import it from, and where Numba looks when it reloads what it compiled.
+    sys.modules[module.__name__] = module
+    exec(compile(text, path, "exec"), module.__dict__)
+    return module
+
+
+def _body(file: str, settings: dict[str, object]) -> str:
+    """A file without its docstring and imports, and with the settings in the place of its own values."""
+    tree = ast.parse((Path(__file__).parent / "loops" / f"{file}.py").read_text(encoding="utf-8"))
+    lines = []
+    for node in tree.body[1:]:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in settings:
+            lines.append(f"{node.targets[0].id} = {settings[node.targets[0].id]}")
+        else:
+            lines.append(ast.unparse(node))
+    return "\n\n".join(lines)
+
+
+@cache
+def _cache_directory() -> Path | None:
+    """Where compiled loops are kept; None, with a warning, where that cannot be written."""
+    chosen = os.environ.get("DKL_CACHE_DIR")
+    directory = Path(chosen) if chosen else _users_cache() / "dkl"
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            return directory
+    except OSError as error:
+        warnings.warn(
+            f"dkl cannot keep its compiled loops in {directory} ({error.strerror}), so each process compiles them anew: "
+            "set DKL_CACHE_DIR to a folder that can be written",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+
+
+def _users_cache() -> Path:
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", "~/AppData/Local")).expanduser()
+    if sys.platform == "darwin":
+        return Path("~/Library/Caches").expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+
+
+def _written(directory: Path | None, name: str, text: str) -> str:
+    """The path under which the source stands on disk, written whole; a name alone where nothing is kept."""
+    if directory is None:
+        return f"<{name}>"
+    path = directory / f"{name}.py"
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        with tempfile.NamedTemporaryFile("w", dir=directory, suffix=".tmp", delete=False, encoding="utf-8") as file:
+            file.write(text)
+        os.replace(file.name, path)
+    return os.fspath(path)

@@ -1,0 +1,15 @@
+"""How the functions of the loops are compiled."""
+
+from __future__ import annotations
+
+from numba import njit
+
+# Whether compiled loops are kept on disk, beside the source that was made for them.
+CACHE = False
+
+# No flag that drops inf, NaN or the order of additions: the loops rely on all three. FMA only makes products sharper.
+inline = njit(nogil=True, error_model="numpy", fastmath={"contract"}, forceinline=True)
+# Compensated sums must be rounded as they are written.
+exact = njit(nogil=True, error_model="numpy", forceinline=True)
+kernel = njit(nogil=True, error_model="numpy")
+cached_kernel = njit(nogil=True, error_model="numpy", cache=CACHE)

@@ -1,0 +1,197 @@
+"""The elementary functions, and the numbers of a pair that keep their digits where p and q nearly agree.
+
+No branch is taken: both sides are computed and one is selected, which is what lets a compiler put many outcomes into one
+instruction. Arguments outside a function's domain give any number, and no trap.
+"""
+
+from __future__ import annotations
+
+from dkl.kernels.loops.decorators import exact, inline
+from dkl.kernels.loops.float32 import BIAS, HIGHEST_EXPONENT, INFINITY, LARGEST, LIFT, LIFTED, LN2, LN2_HIGH, LN2_LOW, LOWEST_EXPONENT, LOWEST_NORMAL, MANTISSA, ONE, PER_LN2, ROOT_HALF, ROUNDER, ROUNDER_BITS, SMALL, TWO, ZERO, F, I, exp_remainder, log_remainder
+
+
+@inline
+def select(condition, x, y):
+    """``x`` if the condition holds, else ``y``."""
+    return x if condition else y
+
+
+@inline
+def power_of_two(n):
+    """2ⁿ for n in the range of normal exponents."""
+    return I(I(n + BIAS) << MANTISSA).view(F)
+
+
+@inline
+def bounded_exp_parts(x):
+    """n, 2ⁿ, f and exp(f) − 1 − f with x = n·log 2 + f, for an x whose exponential is a normal number or not far below.
+
+    Below that, 2ⁿ is at least 0 and too small to matter.
+    """
+    x = select(x > LOWEST_NORMAL, x, LOWEST_NORMAL)
+    rounded = x * PER_LN2 + ROUNDER
+    n = I(F(rounded).view(I) - ROUNDER_BITS)
+    n_real = rounded - ROUNDER
+    f = (x - n_real * LN2_HIGH) - n_real * LN2_LOW
+    return n, power_of_two(n), f, exp_remainder(f)
+
+
+@inline
+def falling_exp(x):
+    """exp(x) for x ≤ 0, and 0 where that is no normal number."""
+    _, power, f, remainder = bounded_exp_parts(x)
+    return select(x < LOWEST_NORMAL, ZERO, ((f + remainder) + ONE) * power)
+
+
+@inline
+def exp_parts(x):
+    """n, 2^(n/2) twice over, f and exp(f) − 1 − f with x = n·log 2 + f."""
+    x = select(x > LOWEST_EXPONENT, x, LOWEST_EXPONENT)
+    x = select(x < HIGHEST_EXPONENT, x, HIGHEST_EXPONENT)
+    rounded = x * PER_LN2 + ROUNDER
+    n = I(F(rounded).view(I) - ROUNDER_BITS)
+    n_real = rounded - ROUNDER
+    f = (x - n_real * LN2_HIGH) - n_real * LN2_LOW
+    half = I(n >> I(1))
+    return n, power_of_two(half), power_of_two(I(n - half)), f, exp_remainder(f)
+
+
+@inline
+def exp(x):
+    """exp(x) for every x but NaN."""
+    _, one, other, f, remainder = exp_parts(x)
+    value = ((f + remainder) + ONE) * one * other
+    return select(x > HIGHEST_EXPONENT, INFINITY, value)
+
+
+@inline
+def expm1(x):
+    """exp(x) − 1."""
+    n, one, other, f, remainder = exp_parts(x)
+    small = f + remainder
+    value = select(n == I(0), small, (small + ONE) * one * other - ONE)
+    return select(x > HIGHEST_EXPONENT, INFINITY, value)
+
+
+@inline
+def expm1_minus(x):
+    """exp(x) − 1 − x ≥ 0."""
+    n, one, other, f, remainder = exp_parts(x)
+    value = select(n == I(0), remainder, (((f + remainder) + ONE) * one * other - ONE) - x)
+    return select(x > HIGHEST_EXPONENT, INFINITY, value)
+
+
+@inline
+def tanh(x):
+    """tanh(x), by exp(−2|x|) − 1."""
+    fall = expm1(-TWO * abs(x))
+    value = -fall / (TWO + fall)
+    return select(x < ZERO, -value, value)
+
+
+@inline
+def log_parts(r):
+    """k and y with r = 2^k·(1 + y) and 1 + y between √½ and √2, for a normal r."""
+    bits = F(r).view(I)
+    k = I(I(bits - ROOT_HALF) >> MANTISSA)
+    return k, I(bits - I(k << MANTISSA)).view(F) - ONE
+
+
+@inline
+def log(x):
+    """log(x) for x > 0."""
+    tiny = x < SMALL
+    k, y = log_parts(select(tiny, x * LIFTED, x))
+    k_real = F(select(tiny, I(k - LIFT), k))
+    value = k_real * LN2_HIGH + (y + (k_real * LN2_LOW - log_remainder(y)))
+    return select(x < INFINITY, value, x)
+
+
+@inline
+def log1p(x):
+    """log(1 + x) for x > −1."""
+    r = ONE + x
+    k, y = log_parts(r)
+    # 1 + x was rounded; what it lost matters only while it is near 1.
+    y = select(k == I(0), x, y)
+    k_real = F(k)
+    value = k_real * LN2_HIGH + (y + (k_real * LN2_LOW - log_remainder(y)))
+    return select(x < INFINITY, value, x)
+
+
+@inline
+def excess(x):
+    """x − log(1 + x) ≥ 0 for x > −1."""
+    k, y = log_parts(ONE + x)
+    return select(k == I(0), log_remainder(x), x - (F(k) * LN2 + (y - log_remainder(y))))
+
+
+@inline
+def quotient_parts(p, q, difference):
+    """k and y with p/q = 2^k·(1 + y), from p − q where p and q are within √2 of each other."""
+    q = select(q > ZERO, q, ONE)
+    lift_p, lift_q = select(p < SMALL, LIFTED, ONE), select(q < SMALL, LIFTED, ONE)
+    per_q = ONE / (q * lift_q)
+    k, y = log_parts((p * lift_p) * per_q)
+    k = I(k + I(select(q < SMALL, LIFT, I(0)) - select(p < SMALL, LIFT, I(0))))
+    return k, select(k == I(0), (difference * lift_q) * per_q, y)
+
+
+@inline
+def log_quotient(p, q, difference):
+    """log(p/q), given p − q to full relative precision."""
+    k, y = quotient_parts(p, q, difference)
+    k_real = F(k)
+    return k_real * LN2_HIGH + (y + (k_real * LN2_LOW - log_remainder(y)))
+
+
+@inline
+def kl_term(p, q, difference):
+    """p·log(p/q) − p + q ≥ 0, given p − q to full relative precision."""
+    k, y = quotient_parts(q, p, -difference)
+    remainder = log_remainder(y)
+    near = p * remainder
+    far = -difference - p * (F(k) * LN2 + (y - remainder))
+    return select(k == I(0), near, far)
+
+
+@inline
+def kl_term_from_log(p, q, log_ratio):
+    """p·log(p/q) − p + q ≥ 0, given log(p/q) to full relative precision."""
+    close = log_ratio > -ONE
+    near = p * expm1_minus(select(close, -log_ratio, ZERO))
+    return select(close, near, (q - p) + p * log_ratio)
+
+
+@inline
+def difference_from_log(p, q, log_ratio):
+    """p − q, given log(p/q)."""
+    fall = expm1(-abs(log_ratio))
+    return select(log_ratio > ZERO, -p * fall, q * fall)
+
+
+@inline
+def bounded(x):
+    """``x`` within the range of finite numbers."""
+    return select(x > LARGEST, LARGEST, select(x < -LARGEST, -LARGEST, x))
+
+
+@exact
+def two_difference(a, b):
+    """a − b as the nearest number, and what that leaves out (Knuth)."""
+    high = bounded(a - b)
+    shift = high - a
+    low = (a - (high - shift)) - (b + shift)
+    return high, select(abs(low) < INFINITY, low, ZERO)
+
+
+@inline
+def edge(mass, coefficient):
+    """What mass outside the other's support adds: infinite also where the mass itself underflows."""
+    return select(coefficient < INFINITY, mass * coefficient, coefficient)
+
+
+@inline
+def finite(slope):
+    """A slope, 0 for an infinite one: what is given as the gradient there."""
+    return select(abs(slope) < INFINITY, slope, ZERO)

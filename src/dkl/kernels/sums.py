@@ -1,0 +1,264 @@
+"""The sums of a divergence over pairs of arrays, and their gradients: which loop, over which part, on which thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from dkl.kernels import threads
+from dkl.kernels.build import built
+from dkl.kernels.strides import runs
+from dkl.kernels.trace import Outcomes, Trace
+
+NumPyArray = np.ndarray[Any, Any]
+
+# Entries of each side that a thread works through at a time: what fits into its share of the second cache, so that the
+# later passes over logits need not go back to memory.
+_PIECE = 1 << 17
+# Rows of at most so many outcomes are worked through side by side.
+_SHORT = 32
+_STATISTICS = 9
+_LANES = {"float32": 256, "float64": 128}
+_ARGUMENTS = ("p", "q", "log_ratio", "log_p", "log_q")
+# Of P and then Q: the memory, where the first row starts, and the distances of rows and of outcomes.
+Geometry: TypeAlias = tuple[Any, ...]
+
+
+class Core(Protocol):
+    """What a divergence tells of itself: see :class:`dkl.divergences.base.Member`."""
+
+    @property
+    def f_zero(self) -> float:
+        """f(0)."""
+
+    @property
+    def slope_inf(self) -> float:
+        """lim f(t)/t."""
+
+    @property
+    def slopes(self) -> tuple[float, float]:
+        """The derivatives of a term at p = 0 and at q = 0."""
+
+    def inside(self, shared: Any) -> Any:
+        """The terms."""
+
+    def log_gradient(self, shared: Any) -> Any:
+        """Their derivatives with respect to log p and log q."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a pair: the array, how its entries are loaded, and what they are then."""
+
+    array: NumPyArray
+    load: str
+    in_logs: bool
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two sides of one shape with their outcomes along the last axis, and how they are to be calculated with."""
+
+    p: Side
+    q: Side
+    #: ``"probabilities"``, ``"log_probabilities"`` or ``"softmax"``.
+    source: str
+    precision: str
+
+    @property
+    def loads(self) -> dict[str, str]:
+        """The functions that load an entry, as settings of a loop."""
+        return {"load_x": self.p.load, "load_y": self.q.load}
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Per row: the sum of the terms, the masses of P and Q, and how many entries are not what they should be."""
+
+    total: NumPyArray
+    mass_p: NumPyArray
+    mass_q: NumPyArray
+    #: Entries that are no probabilities or logarithms of them, both sides together.
+    bad: NumPyArray
+
+
+@dataclass(frozen=True)
+class _Code:
+    """A compiled trace and its constants."""
+
+    module: ModuleType
+    constants: tuple[Any, ...]
+
+
+def sums(core: Core, pair: Pair, is_kl: bool) -> Sums:
+    """Sum a divergence's terms row by row; ``is_kl`` says that the divergence is KL(P‖Q) itself."""
+    return _Job(core, pair).sums(is_kl)
+
+
+def gradients(
+    core: Core, pair: Pair, passed: NumPyArray, is_kl: bool, wanted: tuple[bool, bool] = (True, True)
+) -> tuple[NumPyArray, NumPyArray]:
+    """The gradients at every entry, from the derivatives with respect to each row's total and masses, (3, rows).
+
+    Both have the rows of the pair as they come and its outcomes; that of a side that is not wanted is empty.
+    """
+    return _Job(core, pair).gradients(passed, is_kl, wanted)
+
+
+class _Job:
+    """One pair's way through the loops."""
+
+    def __init__(self, core: Core, pair: Pair) -> None:
+        self.core, self.pair = core, pair
+        self.real = np.dtype(pair.precision).type
+        self.runs = r = runs(pair.p.array, pair.q.array)
+        self.count = r.rows * len(r.blocks)
+        beside = r.x_step != 1 and r.y_step != 1 and abs(r.x_row) <= 1 and abs(r.y_row) <= 1
+        self.along = r.outcomes > _SHORT and not beside
+        self.rows_each = max(1 if self.along else _LANES[pair.precision], _PIECE // r.outcomes)
+        cut = self.rows_each * r.outcomes > 2 * _PIECE
+        each = max(1, _PIECE // self.rows_each) if cut else r.outcomes
+        #: Ranges of outcomes that are worked through one by one and merged: one range unless rows are long.
+        self.parts = [(k, min(r.outcomes, k + each)) for k in range(0, r.outcomes, each)]
+
+    def sums(self, is_kl: bool) -> Sums:
+        """The sums of every row."""
+        out = np.empty((4, self.count))
+        code = None if is_kl and self.pair.source == "softmax" else self.code()
+
+        def piece(at: slice, rows: int, where: Geometry) -> None:
+            if self.pair.source != "softmax":
+                assert code is not None
+                out[:, at] = self.merged(code.module.sums, where, rows, 4, self.nothing, code.constants)
+                return
+            statistics, out[0, at], out[1:3, at], out[3, at] = self.shared(where, rows)
+            if code is not None:
+                out[0, at] = self.merged(code.module.sums, where, rows, 4, statistics, code.constants)[0]
+
+        self.each(piece)
+        return Sums(*out)
+
+    def gradients(
+        self, passed: NumPyArray, is_kl: bool, wanted: tuple[bool, bool]
+    ) -> tuple[NumPyArray, NumPyArray]:
+        """The gradients at every entry."""
+        n = self.runs.outcomes
+        gx, gy = (np.empty(self.count * n if keep else 0, self.real) for keep in wanted)
+        code = self.code()
+
+        def piece(at: slice, rows: int, where: Geometry) -> None:
+            handed, statistics = passed[:, at].astype(self.real), self.nothing
+            if self.pair.source == "softmax":
+                statistics, kl, _, _ = self.shared(where, rows)
+                if is_kl and np.isfinite(kl).all():
+                    # The derivatives in log p are p·L, which sum to KL itself; those in log q are q − p.
+                    handed[1], handed[2] = kl, 0
+                else:
+                    pulled = self.code(PULLED=True)
+                    handed[1:] = self.merged(pulled.module.sums, where, rows, 4, statistics, pulled.constants)[:2]
+            area = slice(at.start * n, at.stop * n)
+            threads.share_out(
+                lambda part: code.module.gradients(
+                    *where, rows, *part, self.along, statistics, code.constants, handed, gx[area], gy[area], n, wanted
+                ),
+                self.parts,
+            )
+
+        self.each(piece)
+        return tuple(g.reshape(-1, n) for g in (gx, gy))  # type: ignore[return-value]
+
+    @property
+    def nothing(self) -> NumPyArray:
+        """The statistics of rows that need none."""
+        return np.empty((0, 0), self.real)
+
+    def each(self, function: Callable[[slice, int, Geometry], None]) -> None:
+        """Call a function on pieces of the rows: on all threads, or one by one where the rows themselves are cut."""
+        r = self.runs
+        pieces = [
+            (
+                slice(block.first + start, block.first + stop),
+                stop - start,
+                (
+                    r.x, block.x_start + start * r.x_row, r.x_row, r.x_step,
+                    r.y, block.y_start + start * r.y_row, r.y_row, r.y_step,
+                ),
+            )
+            for block in r.blocks
+            for start, stop in ((s, min(r.rows, s + self.rows_each)) for s in range(0, r.rows, self.rows_each))
+        ]  # fmt: skip
+        if len(self.parts) > 1:
+            for piece in pieces:
+                function(*piece)
+        else:
+            threads.share_out(lambda piece: function(*piece), pieces)
+
+    def merged(
+        self, loop: Callable[..., None], where: Geometry, rows: int, made: int, *more: Any, merge: Any = np.sum
+    ) -> NumPyArray:
+        """The ``made`` numbers that a loop leaves of each row, those of its parts merged."""
+        out = np.empty((made, len(self.parts) * rows))
+        threads.share_out(
+            lambda numbered: loop(*where, rows, *numbered[1], self.along, *more, out, numbered[0] * rows),
+            list(enumerate(self.parts)),
+        )
+        return merge(out.reshape(made, len(self.parts), rows), axis=1) if len(self.parts) > 1 else out
+
+    def shared(self, where: Geometry, rows: int) -> tuple[NumPyArray, NumPyArray, NumPyArray, NumPyArray]:
+        """What the outcomes of each row of logits share: statistics, KL, the log-masses of P and Q, and what is bad."""
+        loops = self.loops()
+        statistics, gains, kl = np.empty((_STATISTICS, rows), self.real), np.empty((2, rows)), np.empty(rows)
+        tops = self.merged(loops.tops, where, rows, 3, merge=np.max)
+        if np.isnan(tops[2]).any():
+            maxima = self.merged(loops.maxima, where, rows, 7, merge=np.max)
+        else:
+            maxima = np.concatenate([tops[:2], tops[:2], np.zeros((3, rows))])
+        loops.after_maxima(maxima, statistics, 0, rows)
+        masses = self.merged(loops.masses, where, rows, 5, statistics)
+        loops.after_masses(masses, statistics, gains, 0, rows)
+        if maxima[4:6].any():
+            loops.after_shares(self.merged(loops.shares, where, rows, 8, statistics), statistics, gains, 0, rows)
+        moments = self.merged(loops.moments, where, rows, 2, statistics)
+        loops.after_moments(moments, maxima, gains, statistics, kl, 0, rows)
+        bad = maxima[6] + (maxima[0] == -np.inf) + (maxima[1] == -np.inf)
+        return statistics, kl, maxima[:2] + statistics[2:4], bad
+
+    def code(self, **settings: Any) -> _Code:
+        """The loops for this divergence."""
+        source = self.pair.source
+        traced, constants = _traced(self.core, source, self.pair.precision)
+        if source == "softmax":
+            settings |= {f"OF_LOG_{z}": self.pair.loads[f"load_{z.lower()}"] == "load_log" for z in "XY"}
+        module = built(("traced", source, "single"), self.loops(), traced, **settings)
+        return _Code(module, tuple(self.real(c) for c in constants))
+
+    def loops(self) -> ModuleType:
+        """What does not depend on the divergence."""
+        primitives = built(("decorators", self.pair.precision, "primitives"))
+        lanes = built(("loading", "lanes"), primitives, **self.pair.loads)
+        return built(("logits",), lanes) if self.pair.source == "softmax" else lanes
+
+
+@cache
+def _traced(core: Core, source: str, precision: str) -> tuple[str, tuple[float, ...]]:
+    """The source of a divergence's term and of its derivatives, and the constants of both."""
+    trace = Trace(np.dtype(precision))
+    for edge in (core.f_zero, core.slope_inf, *core.slopes):
+        trace.lift(edge)
+    outcomes = _outcomes(trace, source)
+    term = trace.function("term", _ARGUMENTS, [trace.lift(core.inside(outcomes))])
+    trace.forget_steps()
+    gradient = trace.function("log_gradient", _ARGUMENTS, [trace.lift(x) for x in core.log_gradient(_outcomes(trace, source))])
+    return f"{term}\n{gradient}", tuple(trace.constants)
+
+
+def _outcomes(trace: Trace, source: str) -> Outcomes:
+    p, q, log_ratio, log_p, log_q = (trace.input(name) for name in _ARGUMENTS)
+    if source == "probabilities":
+        return Outcomes(p, q, p - q, from_logs=False)
+    return Outcomes(p, q, trace.step("difference_from_log(p, q, log_ratio)"), True, log_ratio, log_p, log_q)

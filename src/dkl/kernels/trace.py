@@ -1,0 +1,180 @@
+"""A divergence's definition, written down as straight-line code.
+
+The members of the family are defined once, in the array API, by what they do to the outcomes of a pair. Called with the
+symbols of this module in the place of arrays, a definition leaves behind the list of its steps; :meth:`Trace.function`
+prints them as the source of a scalar function that a compiler can fuse into a loop. Every number that a definition
+brings in (an order, a weight, the coefficients of a series) becomes an argument, so that all orders share one function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Boolean = "boolean"
+Real = "real"
+
+
+@dataclass(eq=False)
+class Trace:
+    """The steps of a definition, each computed once, and the numbers that it brings in."""
+
+    dtype: np.dtype[Any]
+    steps: list[str] = field(default_factory=list)
+    constants: list[float] = field(default_factory=list)
+    _known: dict[str, Symbol] = field(default_factory=dict)
+
+    def input(self, name: str) -> Symbol:
+        """A symbol for an argument of the function."""
+        return Symbol(self, name)
+
+    def step(self, expression: str, kind: str = Real) -> Symbol:
+        """The symbol that holds the value of an expression."""
+        if expression not in self._known:
+            name = f"v{len(self.steps)}"
+            self.steps.append(f"{name} = {expression}")
+            self._known[expression] = Symbol(self, name, kind)
+        return self._known[expression]
+
+    def lift(self, value: Any) -> Symbol:
+        """A symbol as it is; a number as the next of the function's constants."""
+        if isinstance(value, Symbol):
+            return value
+        self.constants.append(float(value))
+        return Symbol(self, f"c[{len(self.constants) - 1}]")
+
+    def forget_steps(self) -> None:
+        """Begin another function that shares the constants."""
+        self.steps.clear()
+        self._known.clear()
+
+    def function(self, name: str, arguments: Sequence[str], results: Sequence[Symbol]) -> str:
+        """The source of the function; its last argument ``c`` is the tuple of constants."""
+        lines = [f"def {name}({', '.join(arguments)}, c):", *(f"    {step}" for step in self.steps)]
+        return "\n".join([*lines, f"    return {', '.join(r.name for r in results)}", ""])
+
+
+class Symbol:
+    """A real or boolean value of a traced function."""
+
+    __slots__ = ("kind", "name", "trace")
+
+    def __init__(self, trace: Trace, name: str, kind: str = Real) -> None:
+        self.trace, self.name, self.kind = trace, name, kind
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the arrays that the function will be applied to."""
+        return self.trace.dtype
+
+    def __bool__(self) -> bool:
+        raise TypeError("a symbol has no truth value: choose with xp.where, as traced code must")
+
+    def __pow__(self, exponent: int) -> Symbol:
+        if exponent != 2:
+            raise TypeError(f"a symbol can be squared, not raised to {exponent!r}")
+        return self * self
+
+    def __neg__(self) -> Symbol:
+        return self.trace.step(f"-{self.name}")
+
+    def __invert__(self) -> Symbol:
+        return self.trace.step(f"not {self.name}", Boolean)
+
+
+def _binary(operator: str, kind: str = Real) -> tuple[Callable[[Symbol, Any], Symbol], Callable[[Symbol, Any], Symbol]]:
+    def forward(self: Symbol, other: Any) -> Symbol:
+        return self.trace.step(f"{self.name} {operator} {self.trace.lift(other).name}", kind)
+
+    def reflected(self: Symbol, other: Any) -> Symbol:
+        return self.trace.step(f"{self.trace.lift(other).name} {operator} {self.name}", kind)
+
+    return forward, reflected
+
+
+for _name, _operator in (("add", "+"), ("sub", "-"), ("mul", "*"), ("truediv", "/")):
+    _forward, _reflected = _binary(_operator)
+    setattr(Symbol, f"__{_name}__", _forward)
+    setattr(Symbol, f"__r{_name}__", _reflected)
+for _name, _operator in (("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">="), ("eq", "=="), ("and", "&"), ("or", "|")):
+    setattr(Symbol, f"__{_name}__", _binary(_operator, Boolean)[0])
+
+
+class Namespace:
+    """The part of the array API in which divergences are defined, on symbols."""
+
+    finfo = staticmethod(np.finfo)
+
+    @staticmethod
+    def where(condition: Symbol, x: Any, y: Any) -> Symbol:
+        """``x`` where the condition holds, else ``y``; both are computed."""
+        t = condition.trace
+        return t.step(f"select({condition.name}, {t.lift(x).name}, {t.lift(y).name})")
+
+    @staticmethod
+    def __getattr__(name: str) -> Callable[[Symbol], Symbol]:
+        if name not in ("exp", "expm1", "log", "log1p", "sqrt", "abs", "tanh"):
+            raise AttributeError(f"traced code cannot call xp.{name}")
+        spelling = {"abs": "abs", "sqrt": "math.sqrt"}.get(name, name)
+        return lambda x: x.trace.step(f"{spelling}({x.name})")
+
+
+@dataclass(frozen=True, eq=False)
+class Outcomes:
+    """The symbols of one pair's outcome: what :class:`dkl.pairs.Outcomes` is for arrays.
+
+    The numbers that keep their digits where p and q nearly agree are made by the primitives of :mod:`dkl.kernels`, from
+    p, q and p − q if the pair came as probabilities, and with log(p/q) if it came as logarithms.
+    """
+
+    p: Symbol
+    q: Symbol
+    difference: Symbol
+    from_logs: bool
+    _log_ratio: Symbol | None = None
+    _log_p: Symbol | None = None
+    _log_q: Symbol | None = None
+    xp: Any = Namespace()
+
+    @property
+    def log_ratio(self) -> Symbol:
+        """log(p/q)."""
+        if self._log_ratio is not None:
+            return self._log_ratio
+        return self._call("log_quotient", self.p, self.q, self.difference)
+
+    @property
+    def kl_terms(self) -> Symbol:
+        """p·log(p/q) − p + q."""
+        if self._log_ratio is not None:
+            return self._call("kl_term_from_log", self.p, self.q, self._log_ratio)
+        return self._call("kl_term", self.p, self.q, self.difference)
+
+    @property
+    def log_p(self) -> Symbol:
+        """log p."""
+        return self.xp.log(self.p) if self._log_p is None else self._log_p
+
+    @property
+    def log_q(self) -> Symbol:
+        """log q."""
+        return self.xp.log(self.q) if self._log_q is None else self._log_q
+
+    @property
+    def swapped(self) -> Outcomes:
+        """The pair (Q, P)."""
+        L = None if self._log_ratio is None else -self._log_ratio
+        return Outcomes(self.q, self.p, -self.difference, self.from_logs, L, self._log_q, self._log_p)
+
+    def mixed(self, share: float, rest: float) -> Outcomes:
+        """The pair (P, rest·P + share·Q)."""
+        if rest == 0:
+            return self
+        # The mixture is no smaller than a share of p, so that the quotient of the two is safe also from logs.
+        return Outcomes(self.p, rest * self.p + share * self.q, share * self.difference, from_logs=False)
+
+    def _call(self, name: str, *arguments: Symbol) -> Symbol:
+        return self.p.trace.step(f"{name}({', '.join(a.name for a in arguments)})")

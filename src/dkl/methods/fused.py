@@ -1,0 +1,181 @@
+"""The same exact sums by the fused loops of :mod:`dkl.kernels`: when they apply, and what is done around them.
+
+They apply to NumPy arrays and PyTorch tensors in memory that are large enough to pay for compiled code. Everything else
+(other libraries, tracers, second derivatives, a divergence made by hand) goes through the array library itself; so do the
+rows that a sum does not decide to the last digits, and whatever needs an error message.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dkl._array import Array, Namespace, compiling, is_half, namespace_of, overflowing, to_numpy
+from dkl.divergences import KL, Divergence, Member, Power
+from dkl.representations import Axis, FiniteOutcomes, Logits, LogProbs, common_dtype, laid_out, outcome_pair, sum_tolerance
+
+if TYPE_CHECKING:
+    from dkl.kernels.sums import Pair, Side, Sums
+
+#: Pairs of fewer entries are measured by the array library: compiling, or loading what is compiled, would take longer.
+LEAST = 1 << 15
+
+_LOADED = {"float32", "float64", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A pair that the loops can measure: of one shape, with its outcomes along the last axis."""
+
+    xp: Namespace
+    core: Member
+    p: FiniteOutcomes
+    q: FiniteOutcomes
+    #: ``"probabilities"``, ``"log_probabilities"`` or ``"softmax"``: how the pair's outcomes are made of its entries.
+    source: str
+    #: The dtype in which it is calculated.
+    precision: str
+
+    @property
+    def exchanged(self) -> bool:
+        """Whether it is KL(Q‖P), which is measured as the KL of the exchanged pair."""
+        return self._is_kl(0.0)
+
+    @property
+    def is_kl(self) -> bool:
+        """Whether it is KL, in either direction: what logits give a pass earlier than the rest."""
+        return self._is_kl(1.0) or self.exchanged
+
+    def _is_kl(self, order: float) -> bool:
+        return isinstance(self.core, Power) and self.core.order == order and self.core.scale == 1
+
+    def sums(self) -> Sums:
+        """The sums of every row."""
+        from dkl.kernels import sums
+
+        made = sums.sums(KL() if self.exchanged else self.core, self._pair(), self.is_kl)
+        return replace(made, mass_p=made.mass_q, mass_q=made.mass_p) if self.exchanged else made
+
+    def gradients(self, passed: Any, wanted: tuple[bool, bool]) -> tuple[Any, Any]:
+        """The gradients at every entry of P and of Q, from those at each row's total, mass of P and mass of Q."""
+        from dkl.kernels import sums
+
+        if not self.exchanged:
+            return sums.gradients(self.core, self._pair(), passed, self.is_kl, wanted)
+        in_q, in_p = sums.gradients(KL(), self._pair(), passed[[0, 2, 1]], True, wanted[::-1])
+        return in_p, in_q
+
+    def valid(self, sums: Sums) -> bool:
+        """Whether both sides are what they claim to be; if not, the array library will find the words."""
+        if sums.bad.any():
+            return False
+        for side, mass in ((self.p, sums.mass_p), (self.q, sums.mass_q)):
+            off = np.abs(mass if self.source == "softmax" else mass - 1)
+            if not isinstance(side, Logits) and not (off <= sum_tolerance(self.xp, side.array)).all():
+                return False
+        return True
+
+    def masses(self, sums: Sums) -> tuple[Any, Any]:
+        """The masses of P and Q as they entered the terms."""
+        one = np.ones_like(sums.total)
+        return (one, one) if self.source == "softmax" else (sums.mass_p, sums.mass_q)
+
+    def _pair(self) -> Pair:
+        from dkl.kernels.sums import Pair
+
+        sides = [self._side(side) for side in (self.p, self.q)]
+        return Pair(*(sides[::-1] if self.exchanged else sides), self.source, self.precision)
+
+    def _side(self, side: FiniteOutcomes) -> Side:
+        from dkl.kernels.sums import Side
+
+        x = side.array
+        if is_half(x.dtype):
+            bits = x.detach().view(_torch().int16).numpy() if hasattr(x, "detach") else np.asarray(x)
+            return Side(bits.view(np.uint16), f"load_{str(x.dtype).removeprefix('torch.')}", side.in_logs)
+        load = "load_log" if self.source == "softmax" and not side.in_logs else "load_number"
+        return Side(to_numpy(x), load, side.in_logs)
+
+
+@overflowing
+def total(divergence: Divergence, p: FiniteOutcomes, q: FiniteOutcomes, axis: Axis) -> Array | None:
+    """The divergence of every row by the fused loops; None where they do not apply or cannot decide."""
+    job = None if compiling() else job_for(divergence, p, q, axis)
+    if job is None:
+        return None
+    x, y = job.p.array, job.q.array
+    if any(getattr(z, "requires_grad", False) for z in (x, y)) and _torch().is_grad_enabled():
+        return _differentiable(divergence, job)
+    sums = job.sums()
+    if not job.valid(sums):
+        return None
+    value = divergence.finish(namespace_of(x=sums.total), sums.total, *job.masses(sums))
+    value = value.astype(job.precision).reshape(x.shape[:-1])
+    undecided = np.isnan(value)
+    if undecided.any():
+        rows = job.xp.asarray(undecided)
+        pair, _ = outcome_pair(replace(job.p, array=x[rows]), replace(job.q, array=y[rows]))
+        value[undecided] = to_numpy(divergence.total(pair))
+    return job.xp.asarray(value)
+
+
+def _differentiable(divergence: Divergence, job: Job) -> Array | None:
+    from dkl.methods.autograd import Rows
+
+    x, y = job.p.array, job.q.array
+    made = Rows.apply(x, y, job)
+    if made is None:
+        return None
+    value = divergence.finish(job.xp, *made)
+    return None if bool(job.xp.any(job.xp.isnan(value))) else job.xp.reshape(value, tuple(x.shape[:-1]))
+
+
+def job_for(divergence: Divergence, p: FiniteOutcomes, q: FiniteOutcomes, axis: Axis) -> Job | None:
+    """What the loops are to do, if they apply."""
+    x, y = p.array, q.array
+    core = divergence.core
+    if core is None or not (_held(x) and _held(y)) or _size(x, y) < LEAST:
+        return None
+    if any(str(z.dtype).removeprefix("torch.") not in _LOADED and not is_half(z.dtype) for z in (x, y)):
+        return None
+    mixed = p.in_logs != q.in_logs
+    if mixed and (is_half(x.dtype) or is_half(y.dtype)):
+        return None
+    p, q = laid_out(p, q, axis)
+    precision = "float64" if mixed else str(common_dtype(p.array, q.array)).removeprefix("torch.")
+    both_logs = isinstance(p, LogProbs) and isinstance(q, LogProbs)
+    source = "log_probabilities" if both_logs else "softmax" if p.in_logs or q.in_logs else "probabilities"
+    return Job(namespace_of(p=x, q=y), core, p, q, source, precision)
+
+
+def _size(x: Array, y: Array) -> int:
+    try:
+        return math.prod(np.broadcast_shapes(tuple(x.shape), tuple(y.shape)))
+    except ValueError:
+        return 0  # shapes that do not broadcast get their message elsewhere
+
+
+def _held(x: Any) -> bool:
+    """Whether an array lies open in this process's memory, and is no stand-in for one that a transform will bring."""
+    if type(x) in (np.ndarray, np.memmap):
+        return True
+    torch = sys.modules.get("torch")
+    if torch is None or type(x) not in (torch.Tensor, torch.nn.Parameter):
+        return False
+    return (
+        x.device.type == "cpu"
+        and x.layout is torch.strided
+        and not x.is_neg()
+        and not torch.jit.is_tracing()
+        # Inside vmap, grad, jvp and the like, and under forward-mode differentiation.
+        and torch._C._functorch.maybe_current_level() is None
+        and torch.autograd.forward_ad._current_level < 0
+    )
+
+
+def _torch() -> Any:
+    return sys.modules["torch"]
