@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from dkl.comparison.result import Cell, ColumnComparison, Comparison, Measured, VerdictWord, short
+from dkl.comparison.quantities import short
+from dkl.comparison.result import Cell, ColumnComparison, Comparison, Measured, VerdictWord
 
 try:
     import matplotlib.dates

@@ -24,7 +24,7 @@ from dkl.cli.output import check_standard_output, progress_bar, write
 if TYPE_CHECKING:
     from dkl.cli.words import Order, UnitName, View
     from dkl.comparison import Comparison
-    from dkl.comparison.result import Quantity
+    from dkl.comparison.quantities import Quantity
 
 _QUANTITIES: dict[str, Quantity] = {
     "js": "js",

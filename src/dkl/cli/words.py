@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from dkl.comparison import ArrayComparison, ColumnComparison, Comparison, Measured, RowSummary, Test
-from dkl.comparison.result import OWN_UNIT, Quantity, VerdictWord
+from dkl.comparison.quantities import OWN_UNIT, Quantity
+from dkl.comparison.result import VerdictWord
 
 UnitName = Literal["nats", "bits"]
 Order = Literal["js", "name", "p", "file"]

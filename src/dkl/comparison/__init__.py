@@ -12,15 +12,14 @@ except ImportError as error:
     ) from error
 
 from dkl.comparison.api import compare, save_reference
+from dkl.comparison.array_result import ArrayComparison, RowSummary
 from dkl.comparison.errors import ColumnError, DataError
 from dkl.comparison.reference import read_reference
 from dkl.comparison.result import (
-    ArrayComparison,
     Cell,
     ColumnComparison,
     Comparison,
     Measured,
-    RowSummary,
     Settings,
     Side,
     Test,

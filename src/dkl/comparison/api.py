@@ -18,8 +18,9 @@ from dkl.comparison.columns import compare_column, conclude
 from dkl.comparison.errors import ColumnError, DataError
 from dkl.comparison.inference import adjust
 from dkl.comparison.opening import open_side
+from dkl.comparison.quantities import ColumnStatus
 from dkl.comparison.reference import write_reference
-from dkl.comparison.result import ColumnComparison, ColumnStatus, Comparison, Settings, Side, Verdict
+from dkl.comparison.result import ColumnComparison, Comparison, Settings, Side, Verdict
 from dkl.comparison.scan import (
     Progress,
     ReferenceState,

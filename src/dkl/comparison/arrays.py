@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dkl.comparison.array_result import ArrayComparison, RowSummary
 from dkl.comparison.columns import compare_column
 from dkl.comparison.errors import DataError
-from dkl.comparison.result import ArrayComparison, ColumnComparison, Quantity, RowSummary, Settings, short
+from dkl.comparison.quantities import Quantity, short
+from dkl.comparison.result import ColumnComparison, Settings
 from dkl.comparison.sources import ArraySource, one_line
 from dkl.divergences import Divergence, js, kl, reverse_kl, tv
 from dkl.methods.tables import CategoricalPlan, ValueCounts

@@ -13,18 +13,8 @@ import numpy.typing as npt
 
 from dkl.comparison import inference
 from dkl.comparison.planning import SAMPLE_ROWS
-from dkl.comparison.result import (
-    OWN_UNIT,
-    Cell,
-    CellKind,
-    ColumnComparison,
-    Measured,
-    Quantity,
-    Settings,
-    Test,
-    Verdict,
-    short,
-)
+from dkl.comparison.quantities import OWN_UNIT, Quantity, short
+from dkl.comparison.result import Cell, CellKind, ColumnComparison, Measured, Settings, Test, Verdict
 from dkl.divergences import js, kl, tv
 from dkl.methods.tables import ColumnCounts, ColumnPlan, Family, Number, NumericCounts, NumericPlan, ValueCounts
 from dkl.representations import Counts
