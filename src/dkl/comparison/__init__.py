@@ -12,7 +12,7 @@ except ImportError as error:
     ) from error
 
 from dkl.comparison.api import compare, save_reference
-from dkl.comparison.array_result import ArrayComparison, RowSummary
+from dkl.comparison.array_result import Agreement, ArrayComparison, RowSummary
 from dkl.comparison.errors import ColumnError, DataError
 from dkl.comparison.reference import read_reference
 from dkl.comparison.result import (
@@ -28,6 +28,7 @@ from dkl.comparison.result import (
 from dkl.comparison.scan import ReferenceState
 
 __all__ = [
+    "Agreement",
     "ArrayComparison",
     "Cell",
     "ColumnComparison",

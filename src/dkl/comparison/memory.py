@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from dkl.comparison.array_files import native
 from dkl.comparison.errors import DataError
 from dkl.comparison.files import BATCH_ROWS, ArrowSource
 from dkl.comparison.sources import TableSource, one_line
@@ -48,7 +49,7 @@ class SamplesSource(TableSource):
         """See `TableSource.batches`."""
         for start in range(0, self.total, BATCH_ROWS):
             stop = min(start + BATCH_ROWS, self.total)
-            arrays = [pa.array(_native(self._columns[name][start:stop])) for name in columns]
+            arrays = [pa.array(native(self._columns[name][start:stop])) for name in columns]
             yield pa.RecordBatch.from_arrays(arrays, names=list(columns)), stop
 
 
@@ -146,14 +147,9 @@ def _to_arrow(values: Any) -> pa.Array | pa.ChunkedArray:
     if hasattr(values, "__arrow_c_stream__"):
         return pa.chunked_array(values)
     if isinstance(values, np.ma.MaskedArray):
-        return pa.array(_native(values.data), mask=np.ma.getmaskarray(values))
+        return pa.array(native(values.data), mask=np.ma.getmaskarray(values))
     if isinstance(values, np.ndarray):
         if values.ndim != 1:
             raise TypeError(f"its shape is {values.shape}, and a column has one dimension")
-        return pa.array(_native(values))
+        return pa.array(native(values))
     return pa.array(values)
-
-
-def _native(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return the values contiguous and in this machine's byte order, as Arrow needs them."""
-    return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))

@@ -146,7 +146,7 @@ def _arrays(arrays: Mapping[str, Any], description: str, format: str, as_: str |
     """Wrap arrays, or functions that load them, in what `as_` says they hold."""
     if as_ == "samples":
         return samples_source(
-            {name: array() if callable(array) else array for name, array in arrays.items()}, description
+            {name: array().load() if callable(array) else array for name, array in arrays.items()}, description
         )
     wrap = REPRESENTATIONS[as_ or "probs"]
 
