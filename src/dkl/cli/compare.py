@@ -49,7 +49,7 @@ Examples:
   dkl compare train.csv today.csv --columns age,income --ignore-below 0.01
   dkl compare train.parquet --save-reference train.json
   zcat today.csv.gz | dkl compare train.json - --format csv --fail-above 0.05
-  dkl compare teacher.npy student.npy --as logits --unit bits
+  dkl compare original.safetensors quantised.safetensors --as logits
   dkl compare january.parquet july.parquet --json | jq '.columns[].name'
 
 \b

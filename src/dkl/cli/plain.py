@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.cells import cell_len
 
-from dkl.cli.words import KL_NAMES, ROW_NAMES, TOP_CELLS, Words, clean, js_of, probability
+from dkl.cli.words import KL_NAMES, ROW_FIGURES, ROW_NAMES, TOP_CELLS, Words, clean, js_of, probability
 from dkl.comparison import ArrayComparison, ColumnComparison
 
 
@@ -35,9 +35,9 @@ def lines(words: Words) -> Iterator[str]:
     for array in words.arrays:
         yield ""
         yield f"{clean(array.name)}: {words.array_sentence(array)}"
-        yield from _aligned(
-            [["column", "figure", "mean", "median", "95%", "largest", "infinite"], *_rows(words, array)]
-        )
+        head = ["column", "figure", "mean", "stderr", *(name.replace(" ", "") for name in ROW_FIGURES), "infinite"]
+        yield from _aligned([head, *_rows(words, array)])
+        yield from (f"{clean(array.name)}: {title}: {finding}" for title, finding in words.row_findings(array))
     details = [*_details(words)]
     yield from ["", *details] if details else []
     remarks = [f"{name}: {sentence}" for name, sentence in words.infinities()]
@@ -66,8 +66,10 @@ def _figures(words: Words, column: ColumnComparison) -> list[str]:
 
 def _rows(words: Words, array: ArrayComparison) -> Iterator[list[str]]:
     for one in array.measured:
-        figures = [words.number(one, value) for value in (one.mean, one.median, one.percentile_95, one.maximum)]
-        yield [clean(array.name), ROW_NAMES[one.key], *figures, str(one.infinite)]
+        figures = [words.row_figure(one, getattr(one, attribute)) for attribute in ROW_FIGURES.values()]
+        error = words.row_figure(one, one.stderr) or "-"
+        name = clean(array.name), f"{ROW_NAMES[one.key]}{f'[{words.unit}]' if one.unit == 'nats' else ''}"
+        yield [*name, words.row_figure(one, one.mean), error, *figures, str(one.infinite)]
 
 
 def _details(words: Words) -> Iterator[str]:

@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from dkl.cli.words import KL_NAMES, ROW_NAMES, TOP_CELLS, VERDICTS, Words, clean, js_of, probability
+from dkl.cli.words import KL_NAMES, ROW_FIGURES, ROW_NAMES, TOP_CELLS, VERDICTS, Words, clean, js_of, probability
 from dkl.comparison import ArrayComparison, ColumnComparison
 from dkl.comparison.result import VerdictWord
 
@@ -201,16 +201,22 @@ def _two(above: str | Text, below: str | Text) -> Text:
 
 
 def _array_table(words: Words, array: ArrayComparison) -> RenderableType:
+    """Return the figures with one column for each quantity, and under them what is said of single rows."""
     table = _table()
     table.add_column()
-    for title in ("mean", "median", "95 %", "largest", "infinite", "largest in row"):
-        table.add_column(title, justify="right", no_wrap=True)
     for one in array.measured:
-        figures = [words.number(one, value) for value in (one.mean, one.median, one.percentile_95, one.maximum)]
-        worst = ", ".join(map(str, one.worst[0][0])) if one.worst else ""
-        table.add_row(Text(f"{ROW_NAMES[one.key]}{words.unit_of(one)}"), *figures, f"{one.infinite:,}", worst)
+        table.add_column(Text(f"{ROW_NAMES[one.key]}{words.unit_of(one)}"), justify="right", no_wrap=True)
+    for title, attribute in {"mean": "mean", "± standard error": "stderr", **ROW_FIGURES}.items():
+        table.add_row(title, *(words.row_figure(one, getattr(one, attribute)) for one in array.measured))
+    if any(one.infinite for one in array.measured):
+        table.add_row("infinite rows", *(f"{one.infinite:,}" for one in array.measured))
+    findings = Table.grid(padding=(0, 2, 0, 0))
+    findings.add_column(no_wrap=True)
+    findings.add_column(overflow="fold")
+    for title, finding in words.row_findings(array):
+        findings.add_row(title, finding)
     sentence = Text.assemble(_name(array), f"  {words.array_sentence(array)}")
-    return Group(sentence, Padding(table, (0, 0, 0, 2)))
+    return Group(sentence, Padding(table, (0, 0, 0, 2)), Padding(findings, (0, 0, 0, 2)))
 
 
 def _cells_table(words: Words, width: int) -> Table:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from dkl.comparison import ArrayComparison, ColumnComparison, Comparison, Measured, RowSummary, Test
-from dkl.comparison.quantities import OWN_UNIT, Quantity
+from dkl.comparison.quantities import OWN_UNIT, Quantity, short
 from dkl.comparison.result import VerdictWord
 
 UnitName = Literal["nats", "bits"]
@@ -31,6 +31,16 @@ KL_NAMES: dict[Quantity, str] = {"kl_reference_current": "KL(R||C)", "kl_current
 
 ROW_NAMES: dict[Quantity, str] = {"js": "JS", **KL_NAMES, "tv": "TV"}
 """What is measured of every row of an array."""
+
+ROW_FIGURES = {
+    "median": "median",
+    "90 %": "percentile_90",
+    "95 %": "percentile_95",
+    "99 %": "percentile_99",
+    "99.9 %": "percentile_99_9",
+    "largest": "maximum",
+}
+"""What is shown of a quantity's values in the rows of an array beside their mean: heading and attribute."""
 
 TOP_CELLS = 3
 """Cells that are named for each differing column."""
@@ -83,7 +93,7 @@ class Words:
 
     # Figures
 
-    def number(self, one: Measured | RowSummary, value: float) -> str:
+    def number(self, one: Measured, value: float) -> str:
         """Return a value of the quantity, in the unit that is shown."""
         if math.isinf(value):
             return "∞"
@@ -118,6 +128,12 @@ class Words:
     def level(self) -> str:
         """The intervals' level in percent."""
         return percent(self.comparison.settings.level)
+
+    def row_figure(self, one: RowSummary, value: float | None) -> str:
+        """Return a value to four significant digits, because the rows of one array may span many orders."""
+        if value is None:
+            return ""
+        return short(value * self.factor if one.unit == "nats" else value)
 
     # Sentences
 
@@ -165,9 +181,26 @@ class Words:
         return (
             f"{rows:,} {'row' if rows == 1 else 'rows'} of {array.shape[-1]:,} outcomes "
             f"({array.reference_representation} against {array.current_representation}): "
-            f"JS {self.number(array.js, array.js.mean)} {self.unit} on average, "
-            f"{self.number(array.js, array.js.maximum)} at most"
+            f"JS {self.row_figure(array.js, array.js.mean)} {self.unit} on average, "
+            f"{self.row_figure(array.js, array.js.maximum)} at most"
         )
+
+    def row_findings(self, array: ArrayComparison) -> Iterator[tuple[str, str]]:
+        """Yield what is said of an array's rows beside the figures of each quantity: a title and a sentence."""
+        assert array.top_1 is not None  # of measured arrays only
+        assert array.shape is not None
+        top_1, rows = array.top_1, math.prod(array.shape[:-1])
+        error = "" if top_1.stderr is None else f" ± {percent(top_1.stderr)}"
+        yield (
+            "top-1 agreement",
+            f"{percent(top_1.share)}{error} of the rows: {top_1.rows:,} of {rows:,}, {top_1.tied:,} with a tie",
+        )
+        if rows == 1:
+            return
+        for one in array.measured:
+            worst = [f"{list(index)} {self.row_figure(one, value)}" for index, value in one.worst if value > 0]
+            if worst:
+                yield f"worst by {ROW_NAMES[one.key]}", f"rows {', '.join(worst)}"
 
     def infinities(self) -> Iterator[tuple[str, str]]:
         """Yield the name and the explanation of each infinite value."""
@@ -191,10 +224,14 @@ class Words:
                         ""
                         if summary.finite_mean is None
                         else (
-                            f"; the others' mean is {self.number(summary, summary.finite_mean)}{self.unit_of(summary)}"
+                            f"; the others' mean is {self.row_figure(summary, summary.finite_mean)}"
+                            f"{self._error(summary)}{self.unit_of(summary)}"
                         )
                     )
                     yield clean(array.name), f"{KL_NAMES.get(summary.key, summary.label)} is ∞ in {rows}{others}"
+
+    def _error(self, one: RowSummary) -> str:
+        return "" if one.finite_stderr is None else f" ± {self.row_figure(one, one.finite_stderr)}"
 
     def notes(self) -> Iterator[tuple[str, str]]:
         """Yield remarks as pairs of what they are about (nothing: the whole) and the remark."""
@@ -216,6 +253,9 @@ class Words:
 
         ``chance`` if the layout has that figure, ``plain`` if it names verdicts and interval as a program would.
         """
+        if self.arrays and not self.shown:
+            yield from self._legend_of_rows()
+            return
         has_distance = any(column.wasserstein is not None for column in self.shown)
         top = figure(math.log(2) * self.factor)
         meanings: list[tuple[str, str, bool]] = [
@@ -234,6 +274,8 @@ class Words:
                 yield name, meaning
         if not self.shown:
             return
+        if self.arrays:
+            yield from _MEANINGS_OF_ROWS.items()
         settings = self.comparison.settings
         yield (
             "low, high" if plain else f"[{self.level}]",
@@ -257,6 +299,22 @@ class Words:
         for word, meaning in said.items():
             if word in occurring:
                 yield word if plain else VERDICTS[word], meaning
+
+    def _legend_of_rows(self) -> Iterator[tuple[str, str]]:
+        top = figure(math.log(2) * self.factor)
+        yield "JS", f"Jensen-Shannon divergence in {self.unit}: 0 for equal rows, {top} for disjoint ones"
+        yield "KL(R||C)", f"in {self.unit}: outcomes come from the reference's row, the current row predicts them"
+        yield "KL(C||R)", f"in {self.unit}: outcomes come from the current row, the reference's predicts them"
+        yield "TV", "total variation: the share of a row's probability that would have to move, from 0 to 1"
+        yield from _MEANINGS_OF_ROWS.items()
+
+
+_MEANINGS_OF_ROWS = {
+    "mean": "over the rows, ± its standard error if the rows are independent of each other",
+    "99 %": "so many of the rows have this value or a lower one",
+    "top-1 agreement": "rows in which both sides have the same most likely outcome; among equals the first counts",
+}
+"""What figures mean that only arrays have."""
 
 
 def js_of(column: ColumnComparison) -> Measured:

@@ -436,6 +436,7 @@ class Comparison:
                 "kl_reference_current": "nats",
                 "kl_current_reference": "nats",
                 "tv": "share of rows",
+                "top_1": "share of rows",
                 "wasserstein": OWN_UNIT,
                 "contribution": "nats of JS, + where the current side has the larger share",
             },
@@ -490,6 +491,9 @@ METHOD = {
     "test": "G = 2 (n + m) JS with weights n/(n+m), chi-squared with K-1 degrees; by permutation where an expected "
     "count is below 10, continued by a gamma distribution with the permuted tables' mean and variance where none of "
     "them reaches G",
+    "rows": "each row of an array exactly; a percentile is the smallest of their values that so many rows do not exceed, "
+    "a standard error that of independent rows",
+    "top_1": "rows in which both sides have the same most likely outcome, the first of equally likely ones",
     "adjustment": "Benjamini-Hochberg over the measured columns",
 }
 """How the numbers are made, in words; part of the JSON."""
