@@ -491,8 +491,8 @@ METHOD = {
     "test": "G = 2 (n + m) JS with weights n/(n+m), chi-squared with K-1 degrees; by permutation where an expected "
     "count is below 10, continued by a gamma distribution with the permuted tables' mean and variance where none of "
     "them reaches G",
-    "rows": "each row of an array exactly; a percentile is the smallest of their values that so many rows do not exceed, "
-    "a standard error that of independent rows",
+    "rows": "each row of an array exactly; a percentile is the smallest of their values that so many do not exceed, a "
+    "standard error that of independent rows",
     "top_1": "rows in which both sides have the same most likely outcome, the first of equally likely ones",
     "adjustment": "Benjamini-Hochberg over the measured columns",
 }
