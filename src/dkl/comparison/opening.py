@@ -87,12 +87,7 @@ def _open(
             {"array": check_numbers(_unmasked(data, argument), argument)}, f"{argument} (NumPy array)", "memory", as_
         )
     if isinstance(data, Mapping) and any(_is_distributions(values) for values in data.values()):
-        named = {
-            str(name): values
-            if isinstance(values, Representation)
-            else check_numbers(_unmasked(values, f"{argument}[{name!r}]"), f"{argument}[{name!r}]")
-            for name, values in data.items()
-        }
+        named = {str(name): _named(values, f"{argument}[{name!r}]") for name, values in data.items()}
         return _arrays(named, f"{argument} (dict of arrays)", "memory", as_)
     table = table_source(data, argument, directory)
     if table is not None:
@@ -101,6 +96,15 @@ def _open(
         f"{argument} is a {type(data).__name__}; give a path, a table (pandas, Polars, Arrow, a dict of columns), "
         "a NumPy array of distributions, or dkl.Samples, dkl.Counts, dkl.Logits, ..."
     )
+
+
+def _named(values: Any, where: str) -> Any:
+    """Return one of several arrays, wrapped if it was so, after a look at what it holds."""
+    if isinstance(values, Samples):
+        raise DataError(f"{where}: are Samples, which stand alone; give plain arrays, and as_ = 'samples'")
+    wrapped = isinstance(values, FiniteOutcomes)
+    array = check_numbers(_unmasked(values.array if wrapped else values, where), where)
+    return values if wrapped else array
 
 
 def _unmasked(values: Any, where: str) -> np.ndarray[Any, Any]:
