@@ -225,6 +225,8 @@ def test_bfloat16_weights(tmp_path):
     save_file({"w": logits.astype(ml_dtypes.bfloat16)}, tmp_path / "a.safetensors")
     found = compare(tmp_path / "a.safetensors", dkl.Logits(logits), as_="logits")
     assert found.arrays[0].js.maximum == 0.0
+    memory = compare(dkl.Logits(logits.astype(ml_dtypes.bfloat16)), dkl.Logits(logits))
+    assert memory.arrays[0].measured == found.arrays[0].measured
 
 
 def test_counts_are_also_tested_row_by_row():
