@@ -161,6 +161,17 @@ def test_a_failed_comparison_leaves_an_old_figure(run: Run, tables: tuple[Path, 
     assert figure.read_bytes() == b"what was there"
 
 
+def test_json_of_arrays(run: Run, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
+    np.savez_compressed(tmp_path / "a.npz", logits=x)
+    np.savez(tmp_path / "b.npz", logits=np.round(x, 1))
+    done = run("compare", tmp_path / "a.npz", tmp_path / "b.npz", "--as", "logits", "--json", "--unit", "bits")
+    (array,) = strict(done.stdout)["arrays"]
+    assert array["name"] == "logits"
+    expected = dkl.compare({"logits": dkl.Logits(x)}, {"logits": dkl.Logits(np.round(x, 1))}).arrays[0]
+    assert array == json.loads(json.dumps(expected.to_dict()))
+
+
 # Saved references
 
 

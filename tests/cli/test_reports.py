@@ -20,9 +20,9 @@ import dkl
 from dkl.cli.plain import lines
 from dkl.cli.render import Report, sparkline
 from dkl.cli.words import View, Words, clean, figure, probability
-from dkl.comparison import Comparison, Test
+from dkl.comparison import Agreement, Comparison, RowSummary, Test
 
-from .conftest import COMMAND, Run, spawn
+from .conftest import COMMAND, spawn
 
 _BOX = re.compile("[\u2500-\u257f]")
 
@@ -203,14 +203,87 @@ def test_small_values_keep_their_digits() -> None:
     assert len(f"{js:.2e}") == 8
 
 
-def test_arrays(tmp_path: Path, run: Run) -> None:
-    np.save(tmp_path / "p.npy", [[0.5, 0.5], [1.0, 0.0]])
-    np.save(tmp_path / "q.npy", [[0.5, 0.5], [0.0, 1.0]])
-    text = run("compare", tmp_path / "p.npy", tmp_path / "q.npy").stdout
-    assert "1 array is compared row by row." in text
-    assert "array: KL(R||C) is ∞ in 1 row; the others' mean is 0 nats" in text
-    wide = on_terminal(dkl.compare(np.array([[0.5, 0.5]]), np.array([[0.25, 0.75]])), 80)
-    assert "top-1 agreement" in wide
+def _logits(**options: Any) -> Comparison:
+    x = np.random.default_rng(8).normal(size=(2, 300, 20))
+    y = np.round(x * 4) / 4
+    y[1, 7, 3] = -np.inf
+    return dkl.compare(x, y, as_="logits", **options)
+
+
+def test_arrays_in_a_pipe() -> None:
+    found = _logits()
+    kl = found["array"].kl_reference_current  # type: ignore[union-attr]
+    assert isinstance(kl, RowSummary)
+    text = in_pipe(found)
+    assert "summary: 1 array is compared row by row." in text
+    table = [line.split() for line in text.splitlines() if line.startswith(("column ", "array "))]
+    figures = dict(zip(table[0], next(row for row in table if row[1] == "KL(R||C)[nats]"), strict=True))
+    expected = {
+        "mean": "∞",
+        "stderr": "-",
+        "median": f"{kl.median:.4g}",
+        "90%": f"{kl.percentile_90:.4g}",
+        "95%": f"{kl.percentile_95:.4g}",
+        "99%": f"{kl.percentile_99:.4g}",
+        "99.9%": "∞",
+        "largest": "∞",
+        "infinite": "1",
+    }
+    assert figures == {"column": "array", "figure": "KL(R||C)[nats]"} | expected
+    assert [row[1] for row in table[1:]] == ["JS[nats]", "KL(R||C)[nats]", "KL(C||R)[nats]", "TV"]
+    top = found["array"].top_1  # type: ignore[union-attr]
+    assert isinstance(top, Agreement)
+    assert f"array: top-1 agreement: {100 * top.share:.4g} % ± {100 * top.stderr:.4g} % of the rows" in text  # type: ignore[operator]
+    assert f": {top.rows} of 600, {top.tied} with a tie\n" in text
+    worst, second = kl.worst[:2]
+    assert worst == ((1, 7), np.inf)
+    assert f"array: worst by KL(R||C): rows [1, 7] ∞, {list(second[0])} {second[1]:.4g}, " in text
+    mean = f"{kl.finite_mean:.4g} ± {kl.finite_stderr:.4g}"
+    assert f"array: KL(R||C) is ∞ in 1 row; the others' mean is {mean} nats\n" in text
+    assert "top-1 agreement: rows in which both sides have the same most likely outcome" in text
+    assert "KL(R||C): in nats: outcomes come from the reference's row, the current row predicts them" in text
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_arrays_on_a_terminal(width: int) -> None:
+    found = _logits()
+    text = on_terminal(found, width, View("bits"))
+    assert max(map(cell_len, text.splitlines())) <= width
+    figures, _, findings = text.partition("  top-1 agreement ")
+    rows: dict[str, list[str]] = {}
+    for title, line in re.findall(r"^  (\S.{,11}\S)  +(.*)$", figures, re.MULTILINE):
+        rows.setdefault(title, []).extend(line.split())
+    bits = 1 / np.log(2)
+    for title, attribute in {
+        "mean": "mean",
+        "± its error": "stderr",
+        "median": "median",
+        "90 %": "percentile_90",
+        "95 %": "percentile_95",
+        "99 %": "percentile_99",
+        "99.9 %": "percentile_99_9",
+        "largest": "maximum",
+    }.items():
+        one = found["array"].kl_current_reference  # type: ignore[union-attr]
+        assert rows[title][-2] == f"{getattr(one, attribute) * bits:.4g}"
+        assert rows[title][-1] == f"{getattr(found['array'].tv, attribute):.4g}"  # type: ignore[union-attr]
+    assert rows["infinite rows"][:2] == ["0", "1"]
+    assert set(rows["infinite rows"][2:]) <= {"0"}  # left out of a table without any
+    assert "worst by KL(R||C)" in findings
+    assert f"rows {list(found['array'].js.worst[0][0])} " in findings  # type: ignore[union-attr]
+
+
+def test_arrays_without_a_difference_have_no_worst_rows() -> None:
+    x = np.full((3, 2), 0.5)
+    assert "worst by" not in in_pipe(dkl.compare(x, x))
+    assert "worst by" not in in_pipe(dkl.compare(x[0], np.array([0.25, 0.75])))  # and a single row is no worst one
+
+
+def test_counts_have_columns_and_rows() -> None:
+    text = in_pipe(dkl.compare(dkl.Counts([[50, 40], [30, 60]]), dkl.Counts([[20, 70], [30, 60]]), resamples=100))
+    assert "array: top-1 agreement: 50 % ± 50 % of the rows: 1 of 2, 0 with a tie" in text
+    assert "p: chance of at least this much" in text
+    assert "mean: over the rows" in text
 
 
 def test_a_pipe_has_no_escapes_and_no_progress(tables: tuple[Path, Path]) -> None:
@@ -248,6 +321,16 @@ def test_a_terminal_has_colours_and_a_bar_of_progress(tables: tuple[Path, Path])
     assert "\x1b[1m" in shown
     assert "Where they differ" in shown
     assert shown.index("reading") < shown.index("Where they differ")
+
+
+def test_a_bar_of_progress_for_arrays(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(200, 5000))
+    np.save(tmp_path / "a.npy", x)
+    shown = _through_terminal("compare", *[str(tmp_path / "a.npy")] * 2, "--as", "logits", COLUMNS="80")
+    shares = [int(share) for share in re.findall(r"(\d+)%", shown[: shown.index("top-1 agreement")])]
+    assert shares == sorted(shares)
+    assert 100 in shares
+    assert "reading" in shown
 
 
 def test_no_color_and_no_progress_leave_no_escapes(tables: tuple[Path, Path]) -> None:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dkl.cli.words import KL_NAMES, ROW_FIGURES, ROW_NAMES, TOP_CELLS, VERDICTS, Words, clean, js_of, probability
-from dkl.comparison import ArrayComparison, ColumnComparison
+from dkl.comparison import ArrayComparison, ColumnComparison, RowSummary
 from dkl.comparison.result import VerdictWord
 
 _SPARKS = 9, 24
@@ -57,7 +57,7 @@ class Report:
             yield _columns_table(words, console, options)
         for array in words.arrays:
             yield Text()
-            yield _array_table(words, array)
+            yield _array_report(words, array, console, options)
         if words.differing:
             yield Text()
             yield Text("Where they differ", style="bold")
@@ -200,23 +200,32 @@ def _two(above: str | Text, below: str | Text) -> Text:
     return Text.assemble(above, "\n", below)
 
 
-def _array_table(words: Words, array: ArrayComparison) -> RenderableType:
-    """Return the figures with one column for each quantity, and under them what is said of single rows."""
-    table = _table()
-    table.add_column()
-    for one in array.measured:
-        table.add_column(Text(f"{ROW_NAMES[one.key]}{words.unit_of(one)}"), justify="right", no_wrap=True)
-    for title, attribute in {"mean": "mean", "± standard error": "stderr", **ROW_FIGURES}.items():
-        table.add_row(title, *(words.row_figure(one, getattr(one, attribute)) for one in array.measured))
-    if any(one.infinite for one in array.measured):
-        table.add_row("infinite rows", *(f"{one.infinite:,}" for one in array.measured))
+def _array_report(words: Words, array: ArrayComparison, console: Console, options: ConsoleOptions) -> RenderableType:
+    """Return an array's figures, in one table if it fits and else in two, and what is said of single rows."""
+    measured = array.measured
+    table = _rows_table(words, measured)
+    fits = console.measure(table, options=options.update(width=10_000)).maximum + 2 <= options.max_width
+    tables = [table] if fits else [_rows_table(words, measured[:2]), _rows_table(words, measured[2:])]
     findings = Table.grid(padding=(0, 2, 0, 0))
     findings.add_column(no_wrap=True)
     findings.add_column(overflow="fold")
     for title, finding in words.row_findings(array):
         findings.add_row(title, finding)
     sentence = Text.assemble(_name(array), f"  {words.array_sentence(array)}")
-    return Group(sentence, Padding(table, (0, 0, 0, 2)), Padding(findings, (0, 0, 0, 2)))
+    return Group(sentence, *(Padding(part, (0, 0, 0, 2)) for part in (*tables, findings)))
+
+
+def _rows_table(words: Words, measured: Sequence[RowSummary]) -> Table:
+    """Return the figures over the rows, a column for each quantity."""
+    table = _table()
+    table.add_column(no_wrap=True)
+    for one in measured:
+        table.add_column(Text(f"{ROW_NAMES[one.key]}\n{words.unit_of(one).strip()}"), justify="right", no_wrap=True)
+    for title, attribute in {"mean": "mean", "± its error": "stderr", **ROW_FIGURES}.items():
+        table.add_row(title, *(words.row_figure(one, getattr(one, attribute)) for one in measured))
+    if any(one.infinite for one in measured):
+        table.add_row("infinite rows", *(f"{one.infinite:,}" for one in measured))
+    return table
 
 
 def _cells_table(words: Words, width: int) -> Table:
