@@ -15,7 +15,7 @@ from .contest import answers, contest
 from .libraries import on_equal_terms
 from .peers import PEERS
 from .report import Report, markdown, show, write_json
-from .timing import Budget
+from .timing import Budget, settled
 from .truth import truths
 from .work import GIVEN, QUICK_SHAPES, SHAPES, Pair, Work, by_pair, everything, glance, main_lines, near
 
@@ -79,6 +79,7 @@ def _run(works: Sequence[Work], nears: Sequence[str], starts: bool, quick: bool)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with (
         on_equal_terms(),
+        settled(),
         Progress(*columns, console=aside, disable=not aside.is_terminal, refresh_per_second=1) as progress,
     ):
         task = progress.add_task("", total=len(works) + len(nears) + starts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -131,7 +130,6 @@ def contest(
         except Exception as error:  # noqa: BLE001 - that a contestant fails is a result, and no reason to lose the others
             entry = Entry(peer.name, left_out=f"failed: {type(error).__name__}: {error}".splitlines()[0])
         entries.append(entry)
-        gc.collect()
     if not work.per_call and read_limit.installed():
         total = read_limit.kernel()
         total(x, y)

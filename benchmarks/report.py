@@ -6,7 +6,7 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -154,7 +154,7 @@ def _shown_time(entry: Entry, work: Work) -> float | None:
 def _number(x: float | None) -> str:
     if x is None:
         return "—"
-    return f"{x:.0f}" if x >= 100 else f"{x:.3g}" if x < 1 else f"{x:.1f}"
+    return f"{x:.0f}" if x >= 100 else f"{x:.2g}" if x < 1 else f"{x:.1f}"
 
 
 def _error(entry: Entry) -> str:
@@ -294,8 +294,3 @@ def write_json(path: str | os.PathLike[str], report: Report) -> None:
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def wrong_peers(results: Sequence[Result]) -> list[str]:
-    """Name the contestants that have given a wrong answer, with the work."""
-    return [f"{e.name} on {r.work.name}" for r in results for e in r.entries if e.wrong]

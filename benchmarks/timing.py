@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 Call = Callable[[], object]
@@ -64,6 +65,17 @@ class Times:
     def over(self, other: Times) -> float:
         """Return how many times longer than the other, the median over the rounds of the ratio within a round."""
         return statistics.median(a / b for a, b in zip(self.seconds, other.seconds, strict=True))
+
+
+@contextmanager
+def settled() -> Iterator[None]:
+    """Keep the garbage collector off what is there already: the libraries' objects, which take it a tenth of a second."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def alternate(calls: Mapping[str, Call], budget: Budget) -> dict[str, Times]:
