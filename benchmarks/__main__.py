@@ -69,8 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(works: Sequence[Work], nears: Sequence[str], starts: bool, quick: bool) -> Report:
     """Do all that was asked for, with a bar on standard error."""
-    for module in {peer.library.package for peer in PEERS if peer.library.installed}:
-        __import__(module)
+    for peer in PEERS:
+        if peer.installed:
+            peer.formulas()  # imports what it needs
     if read_limit.installed():
         read_limit.kernel()
     report = Report(machine.describe(), quick)

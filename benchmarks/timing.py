@@ -95,6 +95,7 @@ def alternate(calls: Mapping[str, Call], budget: Budget) -> dict[str, Times]:
     for done in range(budget.rounds):
         if done >= budget.least and time.perf_counter() - began > budget.seconds:
             break
+        gc.collect()
         for name in order:
             seconds[name].append(_timed(calls[name], repeats[name]))
         order.append(order.pop(0))
@@ -110,7 +111,6 @@ def _calls_per_block(call: Call, block: float) -> int:
 
 def _timed(call: Call, calls: int) -> float:
     """Return the seconds of one call; answers are dropped outside of it where there is but one."""
-    gc.collect()
     gc.disable()
     # The threads that the contestant before has left spinning go to sleep within milliseconds.
     time.sleep(0.002)
