@@ -1,9 +1,9 @@
 """Time and peak memory of ``dkl compare`` beside evidently's JS preset, on the same Parquet pair.
 
-``python benchmarks/compare_evidently.py [--rows N]`` writes two tables of N rows (default 1,000,000) with 15 float and 5
-string columns into a temporary folder, then runs each tool in a process of its own, in turn, three times, and prints the
-medians and their ratio. evidently does not go with pandas 3: name an interpreter that has it with ``--evidently PYTHON``
-(``pip install "pandas<3" evidently pyarrow``).
+``python benchmarks/compare_evidently.py [--rows N]`` writes two tables of N rows (default 1,000,000) with 15 float and
+5 string columns into a temporary folder, then runs each tool in a process of its own, in turn, three times, and prints
+the medians and their ratio. evidently does not go with pandas 3: name an interpreter that has it with
+``--evidently PYTHON`` (``pip install "pandas<3" evidently pyarrow``).
 """
 
 from __future__ import annotations

@@ -55,16 +55,16 @@ class NumPy(Library):
     package = "numpy"
     differentiates = False
 
-    def array(self, x: Array, gradient: bool) -> Any:  # noqa: D102
+    def array(self, x: Array, gradient: bool) -> Any:
         return x
 
-    def value(self, formula: Formula) -> Formula:  # noqa: D102
+    def value(self, formula: Formula) -> Formula:
         return formula
 
-    def gradient(self, formula: Formula) -> Formula:  # noqa: D102
+    def gradient(self, formula: Formula) -> Formula:
         raise NotImplementedError("NumPy has no gradients")
 
-    def numpy(self, answer: Any) -> Array:  # noqa: D102
+    def numpy(self, answer: Any) -> Array:
         return np.asarray(answer)
 
 
@@ -73,15 +73,15 @@ class Torch(Library):
 
     package = "torch"
 
-    def array(self, x: Array, gradient: bool) -> Any:  # noqa: D102
+    def array(self, x: Array, gradient: bool) -> Any:
         import torch
 
         return torch.from_numpy(x).requires_grad_(gradient)
 
-    def value(self, formula: Formula) -> Formula:  # noqa: D102
+    def value(self, formula: Formula) -> Formula:
         return formula
 
-    def gradient(self, formula: Formula) -> Formula:  # noqa: D102
+    def gradient(self, formula: Formula) -> Formula:
         from torch.autograd import grad
 
         def run(p: Any, q: Any) -> Any:
@@ -90,7 +90,7 @@ class Torch(Library):
 
         return run
 
-    def numpy(self, answer: Any) -> Array:  # noqa: D102
+    def numpy(self, answer: Any) -> Array:
         return np.asarray(answer.detach().numpy())
 
 
@@ -99,18 +99,18 @@ class Jax(Library):
 
     package = "jax"
 
-    def array(self, x: Array, gradient: bool) -> Any:  # noqa: D102
+    def array(self, x: Array, gradient: bool) -> Any:
         import jax
 
         return jax.numpy.asarray(x)
 
-    def value(self, formula: Formula) -> Formula:  # noqa: D102
+    def value(self, formula: Formula) -> Formula:
         import jax
 
         compiled = jax.jit(formula)
         return lambda p, q: compiled(p, q).block_until_ready()
 
-    def gradient(self, formula: Formula) -> Formula:  # noqa: D102
+    def gradient(self, formula: Formula) -> Formula:
         import jax
 
         def total(p: Any, q: Any) -> Any:
@@ -125,7 +125,7 @@ class Jax(Library):
 
         return run
 
-    def numpy(self, answer: Any) -> Array:  # noqa: D102
+    def numpy(self, answer: Any) -> Array:
         return np.asarray(answer)
 
 

@@ -87,9 +87,9 @@ def _from_both(given: Mapping[str, Formula], probabilities: Callable[[Any], Any]
     }
 
 
-# PyTorch's gradients are what dkl's are taken by; its values are timed on NumPy's arrays.
-@peer(OURS, NUMPY, tasks=("value",))
+# dkl's values are timed on NumPy's arrays; its gradients are taken by PyTorch.
 @peer(OURS, TORCH, tasks=("gradient",))
+@peer(OURS, NUMPY, tasks=("value",))
 def _dkl() -> Formulas:
     import dkl
 

@@ -23,10 +23,10 @@ from .work import Pair, Work
 
 _METHOD = (
     "Contestants run in turn on the same arrays, each round beginning with another one; medians over the rounds. "
-    "× faster: how many times longer than dkl; × read: how many times longer than a compiled loop that only reads both "
-    "inputs, both as medians of the ratios within a round. Error: the largest relative one, of the value and of the "
-    f"gradient, against extended precision; above {WRONG:g} an answer is wrong. Memory: the peak of one call beyond its "
-    "inputs, in a call of its own."
+    "× faster: how many times faster dkl is; × read: how many times longer than a compiled loop that only reads both "
+    "inputs; both are medians of the ratios within a round. error: the largest relative one, of the value and of the "
+    f"gradient, against extended precision; above {WRONG:g} an answer is wrong. memory: the peak of one call beyond "
+    "its inputs, in a call of its own."
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterable
+from functools import partial
 
 from .timing import Budget, Times, alternate
 
@@ -50,7 +51,7 @@ def start(names: Iterable[str], rounds: int) -> dict[str, Times]:
     def process(code: str) -> None:
         subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, stdout=subprocess.DEVNULL)
 
-    calls = {name: (lambda code=_PROGRAMS[name]: process(code)) for name in names}
+    calls = {name: partial(process, _PROGRAMS[name]) for name in names}
     for call in calls.values():
         call()
     return alternate(calls, Budget(rounds=rounds, least=rounds, block=0.0))

@@ -69,7 +69,7 @@ class Times:
 
 @contextmanager
 def settled() -> Iterator[None]:
-    """Keep the garbage collector off what is there already: the libraries' objects, which take it a tenth of a second."""
+    """Keep the garbage collector off what is there already: the libraries' own objects, which are very many."""
     gc.collect()
     gc.freeze()
     try:
@@ -98,7 +98,7 @@ def alternate(calls: Mapping[str, Call], budget: Budget) -> dict[str, Times]:
         gc.collect()
         for name in order:
             seconds[name].append(_timed(calls[name], repeats[name]))
-        order.append(order.pop(0))
+        order = [*order[1:], *order[:1]]
     return {name: Times(tuple(taken), repeats[name]) for name, taken in seconds.items()}
 
 

@@ -139,9 +139,9 @@ def _phi(u: Wide) -> Wide:
     far = np.expm1(u) - u
     near = np.abs(u) < 0.5
     small = u[near]
-    series = np.zeros_like(small)
+    series: Wide = np.zeros_like(small)
     for k in range(19, 1, -1):
-        series = (series * small + 1) / k  # Horner: u²/2! + u³/3! + … = u (… (1/3)) (1/2) …
+        series = np.divide(series * small + 1, np.longdouble(k))  # Horner: u²/2! + u³/3! + … = u (… (1/3)) (1/2) …
     far[near] = series * small**2
     return far
 
@@ -158,14 +158,14 @@ def _kl(p: Wide, q: Wide, ratio: Wide) -> Answer:
 
 
 def _js(p: Wide, q: Wide, ratio: Wide) -> Answer:
-    from_p = np.log1p(np.expm1(-ratio) / 2)  # log(m/p)
-    from_q = np.log1p(np.expm1(ratio) / 2)
+    from_p: Wide = np.log1p(np.expm1(-ratio) / 2)  # log(m/p)
+    from_q: Wide = np.log1p(np.expm1(ratio) / 2)
     return np.sum(p * _phi(from_p) + q * _phi(from_q), axis=-1) / 2, -from_p / 2, -from_q / 2
 
 
 def _tv(p: Wide, q: Wide, ratio: Wide) -> Answer:
     # The kink at p = q is met by no draw of the seeds in use; a tie would show as an error of about 1/√outcomes.
-    sign = np.sign(ratio) / 2
+    sign: Wide = np.sign(ratio) * np.longdouble(0.5)
     return np.sum(q * np.abs(np.expm1(ratio)), axis=-1) / 2, sign, -sign
 
 

@@ -26,7 +26,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "one pair": (10,),
 }
 QUICK_SHAPES: dict[str, tuple[int, ...]] = {
-    "long rows": (16, 16_384),
+    "long rows": (8, 16_384),
     "rows": (4_000, 64),
     "short rows": (25_000, 10),
     "one row": (1, 250_000),
