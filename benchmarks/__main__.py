@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -57,13 +58,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not (works or nears or starts):
         print(f"--only {options.only.pattern}: matches no work; --list names it", file=sys.stderr)
         return 2
+    if options.json and not Path(options.json).resolve().parent.is_dir():
+        print(f"--json {options.json}: there is no such folder", file=sys.stderr)
+        return 2
     report = _run(works, nears, starts, options.quick)
-    if options.json:
-        write_json(options.json, report)
     if options.markdown:
         print(markdown(report, lines))
     else:
-        show(report, Console(soft_wrap=False))
+        show(report, Console())
+    if options.json:
+        write_json(options.json, report)
     return int(report.ours_is_wrong)
 
 

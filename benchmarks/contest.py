@@ -113,23 +113,11 @@ def contest(
     entries: list[Entry] = []
     calls: dict[str, Call] = {}
     for peer in PEERS if peers is None else peers:
-        if not peer.installed:
-            continue
-        try:
-            call = _prepared(peer, work, x, y)
-            if call is None:
-                continue
-            refusal = _too_much(peer, work)
-            if refusal is None:
-                # The first call also compiles and warms up.
-                errors = _errors(peer, call(), truth, work)
-                entry = Entry(peer.name, *errors, extra_bytes=memory.peak_extra(call))
-                calls[peer.name] = call
-            else:
-                entry = Entry(peer.name, left_out=refusal)
-        except Exception as error:  # noqa: BLE001 - that a contestant fails is a result, and no reason to lose the others
-            entry = Entry(peer.name, left_out=f"failed: {type(error).__name__}: {error}".splitlines()[0])
-        entries.append(entry)
+        entry, call = _tried(peer, work, x, y, truth)
+        if entry is not None and call is not None:
+            entry = replace(entry, extra_bytes=memory.peak_extra(call))
+            calls[peer.name] = call
+        entries += [] if entry is None else [entry]
     if not work.per_call and read_limit.installed():
         total = read_limit.kernel()
         total(x, y)
@@ -141,18 +129,32 @@ def contest(
 
 def answers(pair: Pair, x: Array, y: Array, truth: Truth, peers: Iterable[Peer] | None = None) -> tuple[Entry, ...]:
     """Have everybody compute KL on one pair, for the errors alone; see `contest`."""
-    entries = []
     work = Work("kl", "value", pair)
-    for peer in PEERS if peers is None else peers:
-        call = _prepared(peer, work, x, y) if peer.installed else None
-        if call is not None:
-            entries.append(Entry(peer.name, *_errors(peer, call(), truth, work)))
-    return tuple(entries)
+    tried = (_tried(peer, work, x, y, truth)[0] for peer in (PEERS if peers is None else peers))
+    return tuple(entry for entry in tried if entry is not None)
+
+
+def _tried(peer: Peer, work: Work, x: Array, y: Array, truth: Truth) -> tuple[Entry | None, Call | None]:
+    """Return the errors of a first call, which also compiles and warms up, and the call; None without a part in this.
+
+    That a contestant fails is a result, and no reason to lose the others': it is an entry without a call.
+    """
+    try:
+        call = _prepared(peer, work, x, y)
+        if call is None:
+            return None, None
+        refusal = _too_much(peer, work)
+        if refusal is not None:
+            return Entry(peer.name, left_out=refusal), None
+        value, gradient = _errors(peer, call(), truth, work)
+        return Entry(peer.name, value, gradient), call
+    except Exception as error:  # noqa: BLE001
+        return Entry(peer.name, left_out=f"failed: {type(error).__name__}: {error}".splitlines()[0]), None
 
 
 def _prepared(peer: Peer, work: Work, x: Array, y: Array) -> Call | None:
     """Return the call that is timed, its inputs ready; None if the peer has no part in this."""
-    formula = peer.formula(work)
+    formula = peer.formula(work) if peer.installed else None
     if formula is None:
         return None
     p, q = (peer.library.array(side, work.task == "gradient") for side in (x, y))

@@ -159,7 +159,7 @@ def _number(x: float | None) -> str:
 
 def _error(entry: Entry) -> str:
     if entry.error is None:
-        return "—"
+        return "failed" if entry.left_out else "—"
     return f"wrong: {entry.error:.0e}" if entry.wrong else f"{entry.error:.0e}"
 
 

@@ -235,6 +235,11 @@ def test_a_pattern_without_work_is_a_usage_error(capsys: pytest.CaptureFixture[s
     assert "--list" in capsys.readouterr().err
 
 
+def test_a_file_that_cannot_be_written_is_said_before_the_work(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--quick", "--json", "no/such/folder/out.json"]) == 2
+    assert "no such folder" in capsys.readouterr().err
+
+
 def test_the_list_names_the_work(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--list", "--only", "^kl/logits/value|near|import"]) == 0
     names = capsys.readouterr().out.split()
