@@ -115,4 +115,5 @@ def _add_near(report: Report, pair: Pair) -> None:
 
 
 if __name__ == "__main__":
+    machine.let_threads_sleep()
     raise SystemExit(main())

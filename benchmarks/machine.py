@@ -15,6 +15,15 @@ from . import memory, truth
 PACKAGES = ("numpy", "scipy", "numba", "torch", "jax", "jaxlib")
 
 
+def let_threads_sleep() -> None:
+    """Have OpenMP's threads wait asleep, unless the caller has chosen; before any library is loaded.
+
+    By default they spin, and where another process has one of the cores, those that wait hold up the one that is
+    waited for: PyTorch, and whoever else uses OpenMP, was then seen to take fifty times longer.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
 def describe() -> dict[str, Any]:
     """Return the machine, its load, the date and the versions, as they go into the JSON."""
     import dkl
@@ -33,6 +42,8 @@ def describe() -> dict[str, Any]:
         "cores": _cores(),
         "load": load(),
         "threads": _threads(),
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
+        "dkl_from": str(Path(dkl.__file__).parent),
         "versions": versions,
         "truth_epsilon": truth.EPSILON,
         "memory_method": memory.method(),

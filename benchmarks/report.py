@@ -67,6 +67,7 @@ def heading(report: Report) -> str:
     lines = [
         f"{there['machine']}: {there['cpu']}, {there['cores']} cores, {there['system']}, {there['date']}",
         ", ".join(f"{name} {version}" for name, version in there["versions"].items()),
+        f"dkl from {there['dkl_from']}; threads {there['threads']}, OMP_WAIT_POLICY {there['omp_wait_policy']}",
     ]
     if report.quick:
         lines.append("Quick: smaller shapes, fewer of them and fewer rounds. Too little to quote.")

@@ -42,6 +42,7 @@ def _contest(work: Work, peers: list[Peer] | None = None) -> Result:
 
 def _report(*results: Result) -> Report:
     environment = {"machine": "here", "cpu": "some", "cores": 2, "system": "any", "date": "2000-01-01", "load": 0.0}
+    environment |= {"dkl_from": "there", "threads": {"torch": 2}, "omp_wait_policy": "passive"}
     more = {"versions": {"dkl": "0"}, "truth_epsilon": 1e-19, "memory_method": "high water"}
     return Report(environment | more, quick=False, results=list(results))
 
