@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from types import ModuleType
 from typing import Any, Protocol, TypeAlias
 
@@ -13,42 +12,23 @@ import numpy as np
 from dkl.kernels import threads
 from dkl.kernels.build import built
 from dkl.kernels.strides import runs
-from dkl.kernels.trace import Outcomes, Trace
+from dkl.kernels.trace import Core, traced
 
 NumPyArray = np.ndarray[Any, Any]
 
 # Entries of each side that a thread works through at a time: what fits into its share of the second cache, so that the
 # later passes over logits need not go back to memory.
 _PIECE = 1 << 17
+# Entries of a file mapped into memory that are read before it is let go of again.
+_HELD = 1 << 21
 # Rows of at most so many outcomes are worked through side by side.
 _SHORT = 32
 _STATISTICS = 9
 _LANES = {"float32": 256, "float64": 128}
-_ARGUMENTS = ("p", "q", "log_ratio", "log_p", "log_q")
+# Beyond it a sum of exponentials came near the end of the floating range.
+_LARGEST_MASS = {"float32": 1e30, "float64": 1e280}
 # Of P and then Q: the memory, where the first row starts, and the distances of rows and of outcomes.
 Geometry: TypeAlias = tuple[Any, ...]
-
-
-class Core(Protocol):
-    """What a divergence tells of itself: see :class:`dkl.divergences.base.Member`."""
-
-    @property
-    def f_zero(self) -> float:
-        """f(0)."""
-
-    @property
-    def slope_inf(self) -> float:
-        """lim f(t)/t."""
-
-    @property
-    def slopes(self) -> tuple[float, float]:
-        """The derivatives of a term at p = 0 and at q = 0."""
-
-    def inside(self, shared: Any) -> Any:
-        """The terms."""
-
-    def log_gradient(self, shared: Any) -> Any:
-        """Their derivatives with respect to log p and log q."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +37,8 @@ class Side:
 
     array: NumPyArray
     load: str
-    in_logs: bool
+    #: Called after every few megabytes: lets go of what was read, where the array is a file mapped into memory.
+    release: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +59,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Sums:
-    """Per row: the sum of the terms, the masses of P and Q, and how many entries are not what they should be."""
+    """Per row: the sum of the terms, the masses of P and Q, or of logits their logarithms, and how much is not valid."""
 
     total: NumPyArray
     mass_p: NumPyArray
@@ -95,13 +76,19 @@ class _Code:
     constants: tuple[Any, ...]
 
 
-def sums(core: Core, pair: Pair, is_kl: bool) -> Sums:
-    """Sum a divergence's terms row by row; ``is_kl`` says that the divergence is KL(P‖Q) itself."""
-    return _Job(core, pair).sums(is_kl)
+Receiver: TypeAlias = Callable[[slice, Sums], None]
+
+
+def sums(core: Core, pair: Pair, receive: Receiver, *, is_kl: bool) -> None:
+    """Sum a divergence's terms row by row, and hand over the sums of one run of rows after another, from any thread.
+
+    ``is_kl`` says that the divergence is KL(P‖Q) itself.
+    """
+    _Job(core, pair).sums(receive, is_kl)
 
 
 def gradients(
-    core: Core, pair: Pair, passed: NumPyArray, is_kl: bool, wanted: tuple[bool, bool] = (True, True)
+    core: Core, pair: Pair, passed: NumPyArray, *, is_kl: bool, wanted: tuple[bool, bool] = (True, True)
 ) -> tuple[NumPyArray, NumPyArray]:
     """The gradients at every entry, from the derivatives with respect to each row's total and masses, (3, rows).
 
@@ -122,26 +109,25 @@ class _Job:
         self.along = r.outcomes > _SHORT and not beside
         self.rows_each = max(1 if self.along else _LANES[pair.precision], _PIECE // r.outcomes)
         cut = self.rows_each * r.outcomes > 2 * _PIECE
-        each = max(1, _PIECE // self.rows_each) if cut else r.outcomes
+        self.outcomes_each = each = max(1, _PIECE // self.rows_each) if cut else r.outcomes
         #: Ranges of outcomes that are worked through one by one and merged: one range unless rows are long.
         self.parts = [(k, min(r.outcomes, k + each)) for k in range(0, r.outcomes, each)]
 
-    def sums(self, is_kl: bool) -> Sums:
+    def sums(self, receive: Receiver, is_kl: bool) -> None:
         """The sums of every row."""
-        out = np.empty((4, self.count))
         code = None if is_kl and self.pair.source == "softmax" else self.code()
 
         def piece(at: slice, rows: int, where: Geometry) -> None:
             if self.pair.source != "softmax":
                 assert code is not None
-                out[:, at] = self.merged(code.module.sums, where, rows, 4, self.nothing, code.constants)
+                receive(at, Sums(*self.merged(code.module.sums, where, rows, 4, self.nothing, code.constants)))
                 return
-            statistics, out[0, at], out[1:3, at], out[3, at] = self.shared(where, rows)
+            statistics, total, log_masses, bad = self.shared(where, rows)
             if code is not None:
-                out[0, at] = self.merged(code.module.sums, where, rows, 4, statistics, code.constants)[0]
+                total = self.merged(code.module.sums, where, rows, 4, statistics, code.constants)[0]
+            receive(at, Sums(total, *log_masses, bad))
 
         self.each(piece)
-        return Sums(*out)
 
     def gradients(
         self, passed: NumPyArray, is_kl: bool, wanted: tuple[bool, bool]
@@ -162,11 +148,12 @@ class _Job:
                     pulled = self.code(PULLED=True)
                     handed[1:] = self.merged(pulled.module.sums, where, rows, 4, statistics, pulled.constants)[:2]
             area = slice(at.start * n, at.stop * n)
-            threads.share_out(
+            self.share_out(
                 lambda part: code.module.gradients(
                     *where, rows, *part, self.along, statistics, code.constants, handed, gx[area], gy[area], n, wanted
                 ),
                 self.parts,
+                rows * self.outcomes_each,
             )
 
         self.each(piece)
@@ -196,33 +183,56 @@ class _Job:
             for piece in pieces:
                 function(*piece)
         else:
-            threads.share_out(lambda piece: function(*piece), pieces)
+            self.share_out(lambda piece: function(*piece), pieces, self.rows_each * r.outcomes)
+
+    def share_out(self, function: Callable[[Any], None], pieces: list[Any], entries: int) -> None:
+        """Call a function on pieces of so many entries, on all threads, and let go of what was read."""
+        held = [side.release for side in (self.pair.p, self.pair.q) if side.release]
+        if not held:
+            threads.share_out(function, pieces)
+            return
+        together = max(1, _HELD // entries)
+        for start in range(0, len(pieces), together):
+            threads.share_out(function, pieces[start : start + together])
+            for release in held:
+                release()
 
     def merged(
         self, loop: Callable[..., None], where: Geometry, rows: int, made: int, *more: Any, merge: Any = np.sum
     ) -> NumPyArray:
         """The ``made`` numbers that a loop leaves of each row, those of its parts merged."""
         out = np.empty((made, len(self.parts) * rows))
-        threads.share_out(
+        self.share_out(
             lambda numbered: loop(*where, rows, *numbered[1], self.along, *more, out, numbered[0] * rows),
             list(enumerate(self.parts)),
+            rows * self.outcomes_each,
         )
         return merge(out.reshape(made, len(self.parts), rows), axis=1) if len(self.parts) > 1 else out
+
+    def first_part(self, loop: Callable[..., None], where: Geometry, rows: int, made: int) -> NumPyArray:
+        """What a loop leaves of the first outcomes of each row."""
+        out = np.empty((made, rows))
+        loop(*where, rows, 0, min(_LANES[self.pair.precision], self.runs.outcomes), self.along, out, 0)
+        return out
 
     def shared(self, where: Geometry, rows: int) -> tuple[NumPyArray, NumPyArray, NumPyArray, NumPyArray]:
         """What the outcomes of each row of logits share: statistics, KL, the log-masses of P and Q, and what is bad."""
         loops = self.loops()
         statistics, gains, kl = np.empty((_STATISTICS, rows), self.real), np.empty((2, rows)), np.empty(rows)
-        tops = self.merged(loops.tops, where, rows, 3, merge=np.max)
-        if np.isnan(tops[2]).any():
-            maxima = self.merged(loops.maxima, where, rows, 7, merge=np.max)
-        else:
-            maxima = np.concatenate([tops[:2], tops[:2], np.zeros((3, rows))])
+        # The references, from the first outcomes; taken of all of them only where those do not serve.
+        first = self.first_part(loops.tops, where, rows, 3)
+        maxima = np.concatenate([first[:2], first[:2], np.zeros((3, rows))])
         loops.after_maxima(maxima, statistics, 0, rows)
-        masses = self.merged(loops.masses, where, rows, 5, statistics)
+        masses = self.merged(loops.masses, where, rows, 4, statistics)
+        with np.errstate(invalid="ignore"):
+            served = (masses[:2] < _LARGEST_MASS[self.pair.precision]).all() and (masses[3] == 0).all()
+        if not served:
+            maxima = self.merged(loops.maxima, where, rows, 7, merge=np.max)
+            loops.after_maxima(maxima, statistics, 0, rows)
+            masses = self.merged(loops.masses, where, rows, 4, statistics)
         loops.after_masses(masses, statistics, gains, 0, rows)
         if maxima[4:6].any():
-            loops.after_shares(self.merged(loops.shares, where, rows, 8, statistics), statistics, gains, 0, rows)
+            loops.after_shares(self.merged(loops.shares, where, rows, 4, statistics), statistics, gains, 0, rows)
         moments = self.merged(loops.moments, where, rows, 2, statistics)
         loops.after_moments(moments, maxima, gains, statistics, kl, 0, rows)
         bad = maxima[6] + (maxima[0] == -np.inf) + (maxima[1] == -np.inf)
@@ -231,10 +241,10 @@ class _Job:
     def code(self, **settings: Any) -> _Code:
         """The loops for this divergence."""
         source = self.pair.source
-        traced, constants = _traced(self.core, source, self.pair.precision)
+        text, constants = traced(self.core, source, self.pair.precision)
         if source == "softmax":
             settings |= {f"OF_LOG_{z}": self.pair.loads[f"load_{z.lower()}"] == "load_log" for z in "XY"}
-        module = built(("traced", source, "single"), self.loops(), traced, **settings)
+        module = built(("traced", source, "single"), self.loops(), text, **settings)
         return _Code(module, tuple(self.real(c) for c in constants))
 
     def loops(self) -> ModuleType:
@@ -242,23 +252,3 @@ class _Job:
         primitives = built(("decorators", self.pair.precision, "primitives"))
         lanes = built(("loading", "lanes"), primitives, **self.pair.loads)
         return built(("logits",), lanes) if self.pair.source == "softmax" else lanes
-
-
-@cache
-def _traced(core: Core, source: str, precision: str) -> tuple[str, tuple[float, ...]]:
-    """The source of a divergence's term and of its derivatives, and the constants of both."""
-    trace = Trace(np.dtype(precision))
-    for edge in (core.f_zero, core.slope_inf, *core.slopes):
-        trace.lift(edge)
-    outcomes = _outcomes(trace, source)
-    term = trace.function("term", _ARGUMENTS, [trace.lift(core.inside(outcomes))])
-    trace.forget_steps()
-    gradient = trace.function("log_gradient", _ARGUMENTS, [trace.lift(x) for x in core.log_gradient(_outcomes(trace, source))])
-    return f"{term}\n{gradient}", tuple(trace.constants)
-
-
-def _outcomes(trace: Trace, source: str) -> Outcomes:
-    p, q, log_ratio, log_p, log_q = (trace.input(name) for name in _ARGUMENTS)
-    if source == "probabilities":
-        return Outcomes(p, q, p - q, from_logs=False)
-    return Outcomes(p, q, trace.step("difference_from_log(p, q, log_ratio)"), True, log_ratio, log_p, log_q)

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from typing import Any, Protocol
 
 import numpy as np
 
 Boolean = "boolean"
 Real = "real"
+
+#: What a traced function is given of an outcome; of probabilities, the last three are made where they are needed.
+ARGUMENTS = ("p", "q", "log_ratio", "log_p", "log_q")
 
 
 @dataclass(eq=False)
@@ -178,3 +182,45 @@ class Outcomes:
 
     def _call(self, name: str, *arguments: Symbol) -> Symbol:
         return self.p.trace.step(f"{name}({', '.join(a.name for a in arguments)})")
+
+
+class Core(Protocol):
+    """What a divergence tells of itself: see :class:`dkl.divergences.base.Member`."""
+
+    @property
+    def f_zero(self) -> float:
+        """f(0)."""
+
+    @property
+    def slope_inf(self) -> float:
+        """lim f(t)/t."""
+
+    @property
+    def slopes(self) -> tuple[float, float]:
+        """The derivatives of a term at p = 0 and at q = 0."""
+
+    def inside(self, shared: Any) -> Any:
+        """The terms."""
+
+    def log_gradient(self, shared: Any) -> Any:
+        """Their derivatives with respect to log p and log q."""
+
+
+@cache
+def traced(core: Core, source: str, precision: str) -> tuple[str, tuple[float, ...]]:
+    """The source of a divergence's term and of its derivatives, and the constants of both."""
+    trace = Trace(np.dtype(precision))
+    for edge in (core.f_zero, core.slope_inf, *core.slopes):
+        trace.lift(edge)
+    outcomes = _outcomes(trace, source)
+    term = trace.function("term", ARGUMENTS, [trace.lift(core.inside(outcomes))])
+    trace.forget_steps()
+    gradient = trace.function("log_gradient", ARGUMENTS, [trace.lift(x) for x in core.log_gradient(_outcomes(trace, source))])
+    return f"{term}\n{gradient}", tuple(trace.constants)
+
+
+def _outcomes(trace: Trace, source: str) -> Outcomes:
+    p, q, log_ratio, log_p, log_q = (trace.input(name) for name in ARGUMENTS)
+    if source == "probabilities":
+        return Outcomes(p, q, p - q, from_logs=False)
+    return Outcomes(p, q, trace.step("difference_from_log(p, q, log_ratio)"), True, log_ratio, log_p, log_q)

@@ -8,8 +8,11 @@ rows that a sum does not decide to the last digits, and whatever needs an error 
 from __future__ import annotations
 
 import math
+import mmap
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 #: Pairs of fewer entries are measured by the array library: compiling, or loading what is compiled, would take longer.
 LEAST = 1 << 15
 
+_numpy = namespace_of(x=np.empty(0))
 _LOADED = {"float32", "float64", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
 
 
@@ -53,23 +57,35 @@ class Job:
     def _is_kl(self, order: float) -> bool:
         return isinstance(self.core, Power) and self.core.order == order and self.core.scale == 1
 
-    def sums(self) -> Sums:
-        """The sums of every row."""
+    def sums(self, receive: Callable[[slice, Any, Any, Any], None]) -> bool:
+        """Hand over total, mass of P and mass of Q of one run of rows after another; False if a row is not valid."""
         from dkl.kernels import sums
 
-        made = sums.sums(KL() if self.exchanged else self.core, self._pair(), self.is_kl)
-        return replace(made, mass_p=made.mass_q, mass_q=made.mass_p) if self.exchanged else made
+        invalid: list[slice] = []
+
+        def check(at: slice, made: Sums) -> None:
+            if self.exchanged:
+                made = replace(made, mass_p=made.mass_q, mass_q=made.mass_p)
+            if not self._valid(made):
+                invalid.append(at)
+            elif self.source == "softmax":
+                receive(at, made.total, 1.0, 1.0)
+            else:
+                receive(at, made.total, made.mass_p, made.mass_q)
+
+        sums.sums(KL() if self.exchanged else self.core, self._pair(), check, is_kl=self.is_kl)
+        return not invalid
 
     def gradients(self, passed: Any, wanted: tuple[bool, bool]) -> tuple[Any, Any]:
         """The gradients at every entry of P and of Q, from those at each row's total, mass of P and mass of Q."""
         from dkl.kernels import sums
 
         if not self.exchanged:
-            return sums.gradients(self.core, self._pair(), passed, self.is_kl, wanted)
-        in_q, in_p = sums.gradients(KL(), self._pair(), passed[[0, 2, 1]], True, wanted[::-1])
+            return sums.gradients(self.core, self._pair(), passed, is_kl=self.is_kl, wanted=wanted)
+        in_q, in_p = sums.gradients(KL(), self._pair(), passed[[0, 2, 1]], is_kl=True, wanted=wanted[::-1])
         return in_p, in_q
 
-    def valid(self, sums: Sums) -> bool:
+    def _valid(self, sums: Sums) -> bool:
         """Whether both sides are what they claim to be; if not, the array library will find the words."""
         if sums.bad.any():
             return False
@@ -78,11 +94,6 @@ class Job:
             if not isinstance(side, Logits) and not (off <= sum_tolerance(self.xp, side.array)).all():
                 return False
         return True
-
-    def masses(self, sums: Sums) -> tuple[Any, Any]:
-        """The masses of P and Q as they entered the terms."""
-        one = np.ones_like(sums.total)
-        return (one, one) if self.source == "softmax" else (sums.mass_p, sums.mass_q)
 
     def _pair(self) -> Pair:
         from dkl.kernels.sums import Pair
@@ -96,9 +107,9 @@ class Job:
         x = side.array
         if is_half(x.dtype):
             bits = x.detach().view(_torch().int16).numpy() if hasattr(x, "detach") else np.asarray(x)
-            return Side(bits.view(np.uint16), f"load_{str(x.dtype).removeprefix('torch.')}", side.in_logs)
+            return Side(bits.view(np.uint16), f"load_{str(x.dtype).removeprefix('torch.')}", _release(x))
         load = "load_log" if self.source == "softmax" and not side.in_logs else "load_number"
-        return Side(to_numpy(x), load, side.in_logs)
+        return Side(to_numpy(x), load, _release(x))
 
 
 @overflowing
@@ -110,11 +121,15 @@ def total(divergence: Divergence, p: FiniteOutcomes, q: FiniteOutcomes, axis: Ax
     x, y = job.p.array, job.q.array
     if any(getattr(z, "requires_grad", False) for z in (x, y)) and _torch().is_grad_enabled():
         return _differentiable(divergence, job)
-    sums = job.sums()
-    if not job.valid(sums):
+    value = np.empty(x.shape[:-1], job.precision)
+    flat = value.reshape(-1)
+
+    @overflowing
+    def receive(at: slice, total: Any, mass_p: Any, mass_q: Any) -> None:
+        flat[at] = divergence.finish(_numpy, total, mass_p, mass_q)
+
+    if not job.sums(receive):
         return None
-    value = divergence.finish(namespace_of(x=sums.total), sums.total, *job.masses(sums))
-    value = value.astype(job.precision).reshape(x.shape[:-1])
     undecided = np.isnan(value)
     if undecided.any():
         rows = job.xp.asarray(undecided)
@@ -179,3 +194,13 @@ def _held(x: Any) -> bool:
 
 def _torch() -> Any:
     return sys.modules["torch"]
+
+
+def _release(x: Any) -> Callable[[], None] | None:
+    """How to let go of the pages of a file that is mapped into memory for reading: they stay in the system's cache."""
+    if type(x) is not np.memmap or x.mode != "r" or not hasattr(mmap, "MADV_DONTNEED"):
+        return None
+    base = x.base
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return partial(base.madvise, mmap.MADV_DONTNEED) if isinstance(base, mmap.mmap) else None

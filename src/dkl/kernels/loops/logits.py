@@ -1,14 +1,17 @@
-"""What the rows of a pair of logits have in common, in three passes: maxima, masses, and the moment that is KL itself.
+"""What the rows of a pair of logits have in common, in two passes, masses and the moment that is KL itself.
 
-With d = a − b less its value at the largest shared logits, c ≈ E[d] under P and u = c − d, the log-ratio of an outcome is
+With d = a − b less a reference, c ≈ E[d] under P and u = c − d, the log-ratio of an outcome is
 κ − u and a constant, where κ = log E[exp(u)] = log1p(E[exp(u) − 1 − u] + E[u]), and KL is κ − E[u]: see
 :func:`dkl.pairs.from_logits`, where E[u] = 0. Each pass leaves sums or maxima, which may come from parts of a row; ``after_…`` makes of
 them what the next pass needs for each row, its statistics:
 
-0, 1  largest a, largest b              2, 3  log Σ exp(a − largest), the same of b
-4, 5  difference of the largest shared logits, and what its rounding left out
+0, 1  a and b to which exponentials refer    2, 3  log Σ exp(a − reference), the same of b
+4, 5  difference of the references, and what its rounding left out
 6     c, rounded: what E[u] is then is made up for
 7, 8  1/mass and log mass of P on the shared outcomes; at the end κ and the constant, and whether u is small
+
+A reference need not be the largest logit: the largest of the first few will do, as long as no exponential leaves the
+floating range. Where one does, or an entry is not finite, the pass over maxima is made, which the others spare.
 """
 
 from __future__ import annotations
@@ -19,16 +22,16 @@ from dkl.kernels.loops.decorators import cached_kernel, exact, inline, kernel
 from dkl.kernels.loops.float32 import INFINITY, LANES, LARGEST, LOWEST_NORMAL, ONE, PITCH, ZERO, F
 from dkl.kernels.loops.lanes import STEPS, bring, clear, fetch_x, fetch_y, fold, widen
 from dkl.kernels.loops.primitives import (
+    bounded_exp,
     bounded_exp_parts,
     excess,
-    falling_exp,
     log,
     log1p,
     select,
     two_difference,
 )
 
-TOPS, MAXIMA, MASSES, SHARES, MOMENTS, STATISTICS = 3, 7, 5, 8, 2, 9
+TOPS, MAXIMA, MASSES, SHARES, MOMENTS, STATISTICS = 3, 7, 4, 4, 2, 9
 # Differences are kept this far inside the floating range, so that a sum of them stays there too.
 FARTHEST = LARGEST * F(2.0**-30)
 X, Y = 9 * PITCH, 10 * PITCH
@@ -62,7 +65,7 @@ def take_tops(work, count):
 
 @cached_kernel
 def tops(x, x_start, x_row, x_step, y, y_start, y_row, y_step, rows, first, last, along, out, slot):
-    """Per row: the largest a and b, and NaN if any entry is not finite."""
+    """Per row, or of its first outcomes: the largest a and b, and NaN if any entry is not finite."""
     work = np.empty(ROWS * PITCH, F)
     row = 0
     while row < rows:
@@ -147,25 +150,22 @@ def after_maxima(maxima, statistics, start, stop):
 
 @kernel
 def take_masses(work, count):
-    """The masses of one tile without the largest, how many are largest, of P and of Q; and Σ exp(a − largest)·d."""
+    """The masses of one tile, of P and of Q; Σ exp(a − reference)·d; and NaN where an entry is not finite."""
     at = 11 * PITCH
     for j in range(count):
         a, b = work[X + j], work[Y + j]
-        top_a, top_b = work[at + j], work[at + PITCH + j]
-        mass_a, mass_b = falling_exp(a - top_a), falling_exp(b - top_b)
-        leads_a, leads_b = a == top_a, b == top_b
-        work[j] += select(leads_a, ZERO, mass_a)
-        work[PITCH + j] += select(leads_a, ONE, ZERO)
-        work[2 * PITCH + j] += select(leads_b, ZERO, mass_b)
-        work[3 * PITCH + j] += select(leads_b, ONE, ZERO)
+        mass_a = bounded_exp(a - work[at + j])
+        work[j] += mass_a
+        work[PITCH + j] += bounded_exp(b - work[at + PITCH + j])
         # About the mean of d is enough: where an outcome is extreme, or no shared one, any number will do.
         d = (a - b) - work[at + 4 * PITCH + j]
-        work[4 * PITCH + j] += mass_a * select(abs(d) < FARTHEST, d, ZERO)
+        work[2 * PITCH + j] += mass_a * select(abs(d) < FARTHEST, d, ZERO)
+        work[3 * PITCH + j] += (a - a) + (b - b)
 
 
 @cached_kernel
 def masses(x, x_start, x_row, x_step, y, y_start, y_row, y_step, rows, first, last, along, statistics, out, slot):
-    """Per row: the masses of P and Q relative to the largest logit, and Σ exp(a − largest)·d."""
+    """Per row: the masses of P and Q relative to their references, Σ exp(a − reference)·d, and a trap."""
     work = np.empty(ROWS * PITCH, F)
     wide = np.empty(MASSES * PITCH, np.float64)
     row = 0
@@ -196,28 +196,21 @@ def masses(x, x_start, x_row, x_step, y, y_start, y_row, y_step, rows, first, la
 
 @kernel
 def take_shares(work, count):
-    """The masses of one tile: of P and then Q, shared and not, without the largest and how many are largest."""
+    """The masses of one tile: of P on the shared outcomes and outside them, and the same of Q."""
     at = 11 * PITCH
     for j in range(count):
         a, b = work[X + j], work[Y + j]
         both = (a > -INFINITY) & (b > -INFINITY)
-        top_a, top_b = work[at + j], work[at + PITCH + j]
-        leads_a, leads_b = a == top_a, b == top_b
-        rest_a = select(leads_a, ZERO, falling_exp(a - top_a))
-        rest_b = select(leads_b, ZERO, falling_exp(b - top_b))
-        work[j] += select(both, rest_a, ZERO)
-        work[PITCH + j] += select(both, ZERO, rest_a)
-        work[2 * PITCH + j] += select(both & leads_a, ONE, ZERO)
-        work[3 * PITCH + j] += select(leads_a & (not both), ONE, ZERO)
-        work[4 * PITCH + j] += select(both, rest_b, ZERO)
-        work[5 * PITCH + j] += select(both, ZERO, rest_b)
-        work[6 * PITCH + j] += select(both & leads_b, ONE, ZERO)
-        work[7 * PITCH + j] += select(leads_b & (not both), ONE, ZERO)
+        mass_a, mass_b = bounded_exp(a - work[at + j]), bounded_exp(b - work[at + PITCH + j])
+        work[j] += select(both, mass_a, ZERO)
+        work[PITCH + j] += select(both, ZERO, mass_a)
+        work[2 * PITCH + j] += select(both, mass_b, ZERO)
+        work[3 * PITCH + j] += select(both, ZERO, mass_b)
 
 
 @cached_kernel
 def shares(x, x_start, x_row, x_step, y, y_start, y_row, y_step, rows, first, last, along, statistics, out, slot):
-    """Per row: the masses of P and Q on the shared outcomes and outside, relative to the largest logit."""
+    """Per row: the masses of P and then Q on the shared outcomes and outside them, relative to their references."""
     work = np.empty(ROWS * PITCH, F)
     wide = np.empty(SHARES * PITCH, np.float64)
     row = 0
@@ -250,10 +243,10 @@ def shares(x, x_start, x_row, x_step, y, y_start, y_row, y_step, rows, first, la
 def after_masses(masses, statistics, gains, start, stop):
     """The normalisers and c, as if all outcomes were shared."""
     for r in range(start, stop):
-        statistics[2, r] = log1p(F((masses[1, r] - 1) + masses[0, r]))
-        statistics[3, r] = log1p(F((masses[3, r] - 1) + masses[2, r]))
-        mass = masses[0, r] + masses[1, r]
-        statistics[6, r] = F(masses[4, r] / mass)
+        mass = masses[0, r]
+        statistics[2, r] = log(F(mass))
+        statistics[3, r] = log(F(masses[1, r]))
+        statistics[6, r] = F(masses[2, r] / mass)
         statistics[7, r] = F(1.0 / mass)
         statistics[8, r] = statistics[2, r]
         gains[0, r] = 0.0
@@ -264,13 +257,12 @@ def after_masses(masses, statistics, gains, start, stop):
 def after_shares(shares, statistics, gains, start, stop):
     """P's mass on the shared outcomes, and what the others add to the log-ratio: of P, of Q."""
     for r in range(start, stop):
-        inside_p, inside_q = shares[0, r] + shares[2, r], shares[4, r] + shares[6, r]
-        outside_p, outside_q = shares[1, r] + shares[3, r], shares[5, r] + shares[7, r]
-        inside = select(inside_p > 0, inside_p, 1.0)
-        statistics[7, r] = F(1.0 / inside)
-        statistics[8, r] = log(F(inside))
-        gains[0, r] = log1p(F(select(inside_p > 0, outside_p / inside, 0.0)))
-        gains[1, r] = log1p(F(select(inside_q > 0, outside_q / select(inside_q > 0, inside_q, 1.0), 0.0)))
+        inside_p = select(shares[0, r] > 0, shares[0, r], np.inf)
+        inside_q = select(shares[2, r] > 0, shares[2, r], np.inf)
+        statistics[7, r] = F(1.0 / inside_p)
+        statistics[8, r] = log(F(select(inside_p < np.inf, inside_p, 1.0)))
+        gains[0, r] = log1p(F(shares[1, r] / inside_p))
+        gains[1, r] = log1p(F(shares[3, r] / inside_q))
 
 
 @kernel
@@ -282,7 +274,7 @@ def take_moments(work, count):
         d = offset_free(a, b, work[at + 4 * PITCH + j], work[at + 5 * PITCH + j])
         u = work[at + 6 * PITCH + j] - d
         lowered = a - work[at + j]
-        weight = select(b > -INFINITY, falling_exp(lowered) * work[at + 7 * PITCH + j], ZERO)
+        weight = select(b > -INFINITY, bounded_exp(lowered) * work[at + 7 * PITCH + j], ZERO)
         # exp(u) may overflow where its weight is tiny; together they are q, rescaled to P's centre. Where even that
         # exceeds e the pair does not nearly agree, and a 1 says so without a number that could overflow.
         modest = u < ONE

@@ -24,11 +24,9 @@ def power_of_two(n):
 
 @inline
 def bounded_exp_parts(x):
-    """n, 2ⁿ, f and exp(f) − 1 − f with x = n·log 2 + f, for an x whose exponential is a normal number or not far below.
-
-    Below that, 2ⁿ is at least 0 and too small to matter.
-    """
+    """n, 2ⁿ, f and exp(f) − 1 − f with x = n·log 2 + f, for an x held to where exp is a normal number."""
     x = select(x > LOWEST_NORMAL, x, LOWEST_NORMAL)
+    x = select(x < -LOWEST_NORMAL, x, -LOWEST_NORMAL)
     rounded = x * PER_LN2 + ROUNDER
     n = I(F(rounded).view(I) - ROUNDER_BITS)
     n_real = rounded - ROUNDER
@@ -37,10 +35,10 @@ def bounded_exp_parts(x):
 
 
 @inline
-def falling_exp(x):
-    """exp(x) for x ≤ 0, and 0 where that is no normal number."""
+def bounded_exp(x):
+    """exp(x), 0 where that is no normal number any more and at most some exp(87), or in float64 exp(708)."""
     _, power, f, remainder = bounded_exp_parts(x)
-    return select(x < LOWEST_NORMAL, ZERO, ((f + remainder) + ONE) * power)
+    return select(x > LOWEST_NORMAL, ((f + remainder) + ONE) * power, ZERO)
 
 
 @inline

@@ -12,12 +12,11 @@ STATISTICS = 0
 
 @inline
 def measure(p, q, work, at, c):
-    """The term of one outcome, p, q, and 1 if either is no probability."""
+    """The term of one outcome, p, q, and the lower of the two: NaN and inf show in their sums, a negative one there."""
     inside = term(p, q, ZERO, ZERO, ZERO, c)
     in_p, in_q = p > ZERO, q > ZERO
     outside = select(in_q, edge(q, c[0]), select(in_p, edge(p, c[1]), ZERO))
-    good = (p >= ZERO) & (q >= ZERO) & (p < INFINITY) & (q < INFINITY)
-    return select(in_p & in_q, inside, outside), p, q, select(good, ZERO, ONE)
+    return select(in_p & in_q, inside, outside), p, q, select(p < q, p, q)
 
 
 @inline

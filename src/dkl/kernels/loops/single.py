@@ -20,11 +20,12 @@ ROWS = 11 + STATISTICS
 def accumulate(work, count, c):
     """Add the terms and masses of one tile to the lanes' sums."""
     for j in range(count):
-        term, p, q, bad = measure(work[X + j], work[Y + j], work, 11 * PITCH + j, c)
+        term, p, q, lower = measure(work[X + j], work[Y + j], work, 11 * PITCH + j, c)
         work[j] += term
         work[PITCH + j] += p
         work[2 * PITCH + j] += q
-        work[3 * PITCH + j] += bad
+        lowest = work[3 * PITCH + j]
+        work[3 * PITCH + j] = lower if lower < lowest else lowest
 
 
 @kernel
@@ -38,7 +39,7 @@ def differentiate(work, count, c):
 
 @cached_kernel
 def sums(x, x_start, x_row, x_step, y, y_start, y_row, y_step, rows, first, last, along, statistics, c, out, slot):
-    """Per row: the sum of the terms, the masses of P and Q, and how many entries are no probabilities.
+    """Per row: the sum of the terms, the masses of P and Q, and a number below 0 if an entry is.
 
     Of each of ``rows`` rows the outcomes from ``first`` up to ``last`` are taken. The results of the first
     row go into column ``slot`` of ``out``.
