@@ -25,7 +25,9 @@ def total(
     divergence: Divergence, p: FiniteOutcomes, q: FiniteOutcomes, *, axis: Axis = -1, explain: bool = False
 ) -> Estimate:
     """Sum the terms of the divergence along the axis of outcomes."""
-    value = fused.total(divergence, p, q, axis)
+    value = fused.total_of_few(divergence, p, q, axis)
+    if value is None:
+        value = fused.total(divergence, p, q, axis)
     if value is None:
         value = divergence.total(outcome_pair(p, q, axis)[0])
     value = as_scalar(value)

@@ -12,18 +12,21 @@ import mmap
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dkl._array import Array, Namespace, compiling, is_half, namespace_of, overflowing, to_numpy
 from dkl.divergences import KL, Divergence, Member, Power
-from dkl.representations import Axis, FiniteOutcomes, Logits, LogProbs, common_dtype, laid_out, outcome_pair, sum_tolerance
+from dkl.kernels import scalars
+from dkl.representations import Axis, FiniteOutcomes, Logits, LogProbs, Probs, common_dtype, laid_out, outcome_pair, sum_tolerance
 
 if TYPE_CHECKING:
     from dkl.kernels.sums import Pair, Side, Sums
 
+#: One pair of so few probabilities is measured number by number.
+FEW = 64
 #: Pairs of fewer entries are measured by the array library: compiling, or loading what is compiled, would take longer.
 LEAST = 1 << 15
 
@@ -136,6 +139,45 @@ def total(divergence: Divergence, p: FiniteOutcomes, q: FiniteOutcomes, axis: Ax
         pair, _ = outcome_pair(replace(job.p, array=x[rows]), replace(job.q, array=y[rows]))
         value[undecided] = to_numpy(divergence.total(pair))
     return job.xp.asarray(value)
+
+
+def total_of_few(divergence: Divergence, p: FiniteOutcomes, q: FiniteOutcomes, axis: Axis) -> Any:
+    """The divergence of one pair of a few probabilities, number by number; None where it is anything else."""
+    if type(p) is not Probs or type(q) is not Probs or p.normalize or q.normalize or divergence.core is None:
+        return None
+    x, y = (z if type(z) is np.ndarray else np.asarray(z) if type(z) is list else None for z in (p.array, q.array))
+    if x is None or y is None or x.ndim != 1 or x.shape != y.shape or not 0 < x.shape[0] <= FEW:
+        return None
+    if not (axis is None or (type(axis) is int and -1 <= axis <= 0)):
+        return None
+    if (dtype := _common(x.dtype, y.dtype)) is None:
+        return None
+    masses = []
+    numbers = []
+    for z in (x, y):
+        values = z.tolist()
+        mass = math.fsum(values) if min(values) >= 0 else math.nan
+        if not abs(mass - 1) <= _tolerance(z.dtype):
+            return None
+        masses.append(mass)
+        numbers.append(values)
+    value = scalars.total(divergence.core, *numbers)
+    if divergence.core is not divergence:
+        value = divergence.finish(_numpy, np.float64(value), *masses)
+    return None if value != value else dtype(value)
+
+
+@cache
+def _tolerance(dtype: np.dtype[Any]) -> float:
+    return sum_tolerance(_numpy, np.empty(0, dtype))
+
+
+@cache
+def _common(p: np.dtype[Any], q: np.dtype[Any]) -> Any:
+    """The scalar type of the result for two NumPy dtypes, None for what is not measured number by number."""
+    if not {p.name, q.name} <= _LOADED:
+        return None
+    return common_dtype(np.empty(0, p), np.empty(0, q)).type
 
 
 def _differentiable(divergence: Divergence, job: Job) -> Array | None:

@@ -1,0 +1,71 @@
+"""One small pair, number by number: for ten outcomes the calls of an array library cost more than all the arithmetic.
+
+A divergence's trace is run as it is, by Python, on floats.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from dkl.kernels.trace import Core, traced
+
+_Function = Callable[[float, float, float, float, float, tuple[float, ...]], float]
+
+
+def select(condition: bool, x: float, y: float) -> float:
+    """``x`` if the condition holds, else ``y``."""
+    return x if condition else y
+
+
+def exp(x: float) -> float:
+    """exp(x), inf beyond the range."""
+    return math.exp(x) if x < 709.0 else math.inf
+
+
+def expm1(x: float) -> float:
+    """exp(x) − 1, inf beyond the range."""
+    return math.expm1(x) if x < 709.0 else math.inf
+
+
+def log_quotient(p: float, q: float, difference: float) -> float:
+    """log(p/q), given p − q to full relative precision."""
+    if abs(difference) < 0.5 * q:
+        return math.log1p(difference / q)
+    return math.log(p) - math.log(q) if p < 1e-290 or q < 1e-290 else math.log(p / q)
+
+
+def kl_term(p: float, q: float, difference: float) -> float:
+    """p·log(p/q) − p + q ≥ 0, given p − q to full relative precision."""
+    if abs(difference) < 0.25 * p:
+        x = -difference / p
+        s = x / (2.0 + x)
+        z = s * s
+        # x − log1p(x) = x·s − 2·(s³/3 + s⁵/5 + …)
+        series = 1 / 3 + z * (1 / 5 + z * (1 / 7 + z * (1 / 9 + z * (1 / 11 + z * (1 / 13 + z * (1 / 15 + z / 17))))))
+        return p * s * (x - 2.0 * z * series)
+    return -difference + p * log_quotient(p, q, difference)
+
+
+@cache
+def term_of(core: Core) -> tuple[_Function, tuple[float, ...]]:
+    """The term of a pair of probabilities as a Python function, and its constants."""
+    source, constants = traced(core, "probabilities", "float64")
+    space: dict[str, Any] = {**globals(), "log": math.log, "log1p": math.log1p, "tanh": math.tanh}
+    exec(source, space)
+    return space["term"], constants
+
+
+def total(core: Core, p: list[float], q: list[float]) -> float:
+    """The sum of a divergence's terms, rounded once."""
+    term, constants = term_of(core)
+    p_alone, q_alone = core.slope_inf, core.f_zero
+    terms = []
+    for x, y in zip(p, q, strict=True):
+        if x > 0:
+            terms.append(term(x, y, 0.0, 0.0, 0.0, constants) if y > 0 else x * p_alone)
+        elif y > 0:
+            terms.append(y * q_alone)
+    return math.fsum(terms) if math.inf not in terms else math.inf
