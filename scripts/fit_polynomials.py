@@ -31,8 +31,8 @@ def atanh_remainder(z: mpf) -> mpf:
 def fitted(name: str, function: object, low: mpf, high: mpf, degree: int, dtype: type) -> str:
     """One polynomial's line of the module, highest power first, with the error that the fit left."""
     coefficients, error = mpmath.chebyfit(function, [low, high], degree + 1, error=True)
-    numbers = ", ".join(repr(float(dtype(float(c)))) for c in coefficients)
-    return f"# Largest error of the fit: {mp.nstr(error, 2)}.\n{name} = (\n    {numbers},\n)  # fmt: skip"
+    numbers = "\n".join(f"    {float(dtype(float(c)))!r}," for c in coefficients)
+    return f"# Largest error of the fit: {mp.nstr(error, 2)}.\n{name} = (\n{numbers}\n)"
 
 
 def main() -> None:

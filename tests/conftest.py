@@ -7,6 +7,7 @@ not installed is an error, never a skip. ``HYPOTHESIS_PROFILE=thorough`` searche
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -19,7 +20,12 @@ settings.register_profile(
 settings.register_profile("thorough", max_examples=1200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
-collect_ignore = [] if {"torch", "jax"} <= set(asked_for()) else ["core/test_gradients.py", "core/test_compiled.py"]
+# Compiled loops are kept between runs and shared by the processes of one, away from the user's own.
+os.environ.setdefault("DKL_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "dkl"))
+
+collect_ignore = [] if {"torch", "jax"} <= set(asked_for()) else [
+    "core/test_gradients.py", "core/test_compiled.py", "kernels/test_torch.py"
+]  # fmt: skip
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

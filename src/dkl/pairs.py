@@ -1,9 +1,10 @@
 """A pair (P, Q) outcome by outcome: the numbers from which every divergence's terms are made.
 
-For one outcome these are p, q, their difference p − q, their log-ratio log(p/q), and the term of KL to a mixture of the
-two, each right in *relative* terms also where p and q nearly agree; that, and not the formula summed afterwards, decides
-how many digits survive. A pair is laid out with its outcomes along the last axis. It is built from probabilities, from
-log-probabilities or from logits, and each of the three has its own way of keeping the digits.
+For one outcome these are p, q, their difference p − q, their log-ratio log(p/q), the terms of KL and of JS, and the
+same for the pair of P and a mixture of the two, each right in *relative* terms also where p and q nearly agree; that,
+and not the formula summed afterwards, decides how many digits survive. A pair is laid out with its outcomes along the
+last axis. It is built from probabilities, from log-probabilities or from logits, and each of the three has its own way
+of keeping the digits.
 """
 
 from __future__ import annotations
@@ -50,6 +51,11 @@ class Outcomes:
         u = -self.xp.where(near, self.log_ratio, 0.0)
         far = (self.q - self.p) + self.p * self.xp.where(near, 0.0, self.log_ratio)
         return self.xp.where(near, self.p * expm1_minus(self.xp, u), far)
+
+    @property
+    def js_terms(self) -> Array:
+        """½·(p·log(p/m) + q·log(q/m)) with m = (p + q)/2: half of the terms of KL to the midpoint, from each side."""
+        return 0.5 * (self.mixed(0.5, 0.5).kl_terms + self.swapped.mixed(0.5, 0.5).kl_terms)
 
     @property
     def log_p(self) -> Array:

@@ -280,7 +280,7 @@ def laid_out(p: FiniteOutcomes, q: FiniteOutcomes, axis: Axis = -1) -> tuple[Fin
     xp = namespace_of(p=p.array, q=q.array)
     x, y = as_array(xp, p.array, "p", like=q.array), as_array(xp, q.array, "q", like=p.array)
     layout = _layout(x, y, axis)
-    sides = []
+    sides: list[tuple[type[FiniteOutcomes], Array]] = []
     for side, z, name in ((p, x, "p"), (q, y, "q")):
         if isinstance(side, Counts) or (isinstance(side, Probs) and side.normalize):
             sides.append((Probs, _read_side(xp, side, z, name, layout)))

@@ -41,7 +41,7 @@ MOST_TESTED_ROWS = 100
 MOST_TESTED_TOTAL = 1 << 53
 """Rows that a vector of counts may hold to be tested; beyond it, double precision does not count them one by one."""
 
-_BLOCK_ENTRIES = 1 << 18
+_BLOCK_ENTRIES = 1 << 20
 """Entries of each side that are in memory at a time, rows being whole: measuring takes up to 180 bytes for each."""
 
 _MEASURES: dict[Quantity, tuple[Divergence, str]] = {

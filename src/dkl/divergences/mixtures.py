@@ -165,6 +165,8 @@ class JS(Member):
     def inside(self, shared: Outcomes) -> Array:
         """w·(p·log(p/m) − p + m) + (1 − w)·(q·log(q/m) − q + m)."""
         w = self.weight
+        if self.symmetric:
+            return shared.js_terms
         return w * shared.mixed(1 - w, w).kl_terms + (1 - w) * shared.swapped.mixed(w, 1 - w).kl_terms
 
     def log_gradient(self, shared: Outcomes) -> tuple[Array, Array]:

@@ -1,7 +1,7 @@
 """Loops made to measure: source, compiled by Numba at its first use and kept on disk.
 
-The files of :mod:`dkl.kernels.loops` are put together for one precision, one way of loading each side and one trace. The
-source that results is its own name: whatever changes in it makes another file, so that nothing stale is ever run.
+The files of :mod:`dkl.kernels.loops` are put together for one precision, one way of loading each side and one trace.
+The source that results is its own name: whatever changes in it makes another file, so that nothing stale is ever run.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import math
 import numpy as np
 from numba import njit
 from dkl.kernels.polynomials import ATANH_64, EXP_32, EXP_64, LOG_32
+from dkl.kernels.prefetch import prefetch
 """
 
 
@@ -46,7 +47,7 @@ def built(files: tuple[str, ...], base: ModuleType | None = None, traced: str = 
         parts.append("\n".join(f"@inline\n{ast.unparse(f)}" for f in functions) if functions else _body(file, settings))
     directory = _cache_directory()
     text = "\n\n".join(parts)
-    name = f"kernels_{hashlib.sha256((text + version('numba')).encode()).hexdigest()[:20]}"
+    name = f"kernels_{hashlib.sha256((text + _around()).encode()).hexdigest()[:20]}"
     if directory is not None:
         text = text.replace("CACHE = False", "CACHE = True")
     path = _written(directory, name, text)
@@ -73,6 +74,13 @@ def _body(file: str, settings: dict[str, object]) -> str:
 
 
 @cache
+def _around() -> str:
+    """What a compiled loop depends on beside its own source."""
+    files = [Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8") for name in ("polynomials", "prefetch")]
+    return "".join([version("numba"), *files])
+
+
+@cache
 def _cache_directory() -> Path | None:
     """Where compiled loops are kept; None, with a warning, where that cannot be written."""
     chosen = os.environ.get("DKL_CACHE_DIR")
@@ -83,8 +91,8 @@ def _cache_directory() -> Path | None:
             return directory
     except OSError as error:
         warnings.warn(
-            f"dkl cannot keep its compiled loops in {directory} ({error.strerror}), so each process compiles them anew: "
-            "set DKL_CACHE_DIR to a folder that can be written",
+            f"dkl cannot keep its compiled loops in {directory} ({error.strerror}), so each process compiles them "
+            "anew: set DKL_CACHE_DIR to a folder that can be written",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -34,7 +34,8 @@ def log_quotient(p: float, q: float, difference: float) -> float:
     """log(p/q), given p − q to full relative precision."""
     if abs(difference) < 0.5 * q:
         return math.log1p(difference / q)
-    return math.log(p) - math.log(q) if p < 1e-290 or q < 1e-290 else math.log(p / q)
+    ratio = p / q
+    return math.log(ratio) if 1e-290 < ratio < 1e290 else math.log(p) - math.log(q)
 
 
 def kl_term(p: float, q: float, difference: float) -> float:
@@ -46,7 +47,13 @@ def kl_term(p: float, q: float, difference: float) -> float:
         # x − log1p(x) = x·s − 2·(s³/3 + s⁵/5 + …)
         series = 1 / 3 + z * (1 / 5 + z * (1 / 7 + z * (1 / 9 + z * (1 / 11 + z * (1 / 13 + z * (1 / 15 + z / 17))))))
         return p * s * (x - 2.0 * z * series)
-    return -difference + p * log_quotient(p, q, difference)
+    return math.fsum((q, -p, p * log_quotient(p, q, difference)))
+
+
+def js_term(p: float, q: float, difference: float) -> float:
+    """½·(p·log(p/m) + q·log(q/m)) ≥ 0 with m = (p + q)/2."""
+    m = 0.5 * (p + q)
+    return 0.5 * (kl_term(p, m, 0.5 * difference) + kl_term(q, m, -0.5 * difference))
 
 
 @cache

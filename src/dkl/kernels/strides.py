@@ -10,7 +10,8 @@ import numpy as np
 
 NumPyArray = np.ndarray[Any, Any]
 
-# Leading axes that cannot be joined into one are walked over from Python; with more places than this, a copy is cheaper.
+# Leading axes that cannot be joined into one are walked over from Python; with more places than this, a copy is
+# cheaper.
 _MOST_BLOCKS = 1024
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -23,7 +23,8 @@ _PIECE = 1 << 17
 _HELD = 1 << 21
 # Rows of at most so many outcomes are worked through side by side.
 _SHORT = 32
-_STATISTICS = 9
+#: Numbers that the loops keep of each row of logits: those of :mod:`dkl.kernels.loops.logits`, and KL.
+STATISTICS = 10
 _LANES = {"float32": 256, "float64": 128}
 # Beyond it a sum of exponentials came near the end of the floating range.
 _LARGEST_MASS = {"float32": 1e30, "float64": 1e280}
@@ -59,7 +60,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Sums:
-    """Per row: the sum of the terms, the masses of P and Q, or of logits their logarithms, and how much is not valid."""
+    """Per row: the sum of the terms; the masses of P and Q, of logits their logarithms; and not 0 where not valid."""
 
     total: NumPyArray
     mass_p: NumPyArray
@@ -79,22 +80,29 @@ class _Code:
 Receiver: TypeAlias = Callable[[slice, Sums], None]
 
 
-def sums(core: Core, pair: Pair, receive: Receiver, *, is_kl: bool) -> None:
+def sums(core: Core, pair: Pair, receive: Receiver, *, is_kl: bool, kept: NumPyArray | None = None) -> None:
     """Sum a divergence's terms row by row, and hand over the sums of one run of rows after another, from any thread.
 
-    ``is_kl`` says that the divergence is KL(P‖Q) itself.
+    ``is_kl`` says that the divergence is KL(P‖Q) itself. ``kept``, of shape (STATISTICS, rows), is filled with what
+    ``gradients`` would otherwise have to find once more.
     """
-    _Job(core, pair).sums(receive, is_kl)
+    _Job(core, pair).sums(receive, is_kl, kept)
 
 
 def gradients(
-    core: Core, pair: Pair, passed: NumPyArray, *, is_kl: bool, wanted: tuple[bool, bool] = (True, True)
+    core: Core,
+    pair: Pair,
+    passed: NumPyArray,
+    *,
+    is_kl: bool,
+    wanted: tuple[bool, bool] = (True, True),
+    kept: NumPyArray | None = None,
 ) -> tuple[NumPyArray, NumPyArray]:
     """The gradients at every entry, from the derivatives with respect to each row's total and masses, (3, rows).
 
     Both have the rows of the pair as they come and its outcomes; that of a side that is not wanted is empty.
     """
-    return _Job(core, pair).gradients(passed, is_kl, wanted)
+    return _Job(core, pair).gradients(passed, is_kl, wanted, kept)
 
 
 class _Job:
@@ -113,24 +121,27 @@ class _Job:
         #: Ranges of outcomes that are worked through one by one and merged: one range unless rows are long.
         self.parts = [(k, min(r.outcomes, k + each)) for k in range(0, r.outcomes, each)]
 
-    def sums(self, receive: Receiver, is_kl: bool) -> None:
+    def sums(self, receive: Receiver, is_kl: bool, kept: NumPyArray | None) -> None:
         """The sums of every row."""
         code = None if is_kl and self.pair.source == "softmax" else self.code()
 
         def piece(at: slice, rows: int, where: Geometry) -> None:
             if self.pair.source != "softmax":
                 assert code is not None
-                receive(at, Sums(*self.merged(code.module.sums, where, rows, 4, self.nothing, code.constants)))
+                made = self.merged(code.module.sums, where, rows, 4, self.nothing, code.constants)
+                receive(at, Sums(made[0], made[1], made[2], made[3]))
                 return
             statistics, total, log_masses, bad = self.shared(where, rows)
+            if kept is not None:
+                kept[:-1, at], kept[-1, at] = statistics, total
             if code is not None:
                 total = self.merged(code.module.sums, where, rows, 4, statistics, code.constants)[0]
-            receive(at, Sums(total, *log_masses, bad))
+            receive(at, Sums(total, log_masses[0], log_masses[1], bad))
 
         self.each(piece)
 
     def gradients(
-        self, passed: NumPyArray, is_kl: bool, wanted: tuple[bool, bool]
+        self, passed: NumPyArray, is_kl: bool, wanted: tuple[bool, bool], kept: NumPyArray | None
     ) -> tuple[NumPyArray, NumPyArray]:
         """The gradients at every entry."""
         n = self.runs.outcomes
@@ -140,7 +151,10 @@ class _Job:
         def piece(at: slice, rows: int, where: Geometry) -> None:
             handed, statistics = passed[:, at].astype(self.real), self.nothing
             if self.pair.source == "softmax":
-                statistics, kl, _, _ = self.shared(where, rows)
+                if kept is None:
+                    statistics, kl, _, _ = self.shared(where, rows)
+                else:
+                    statistics, kl = np.ascontiguousarray(kept[:-1, at]), kept[-1, at]
                 if is_kl and np.isfinite(kl).all():
                     # The derivatives in log p are p·L, which sum to KL itself; those in log q are q − p.
                     handed[1], handed[2] = kl, 0
@@ -218,7 +232,7 @@ class _Job:
     def shared(self, where: Geometry, rows: int) -> tuple[NumPyArray, NumPyArray, NumPyArray, NumPyArray]:
         """What the outcomes of each row of logits share: statistics, KL, the log-masses of P and Q, and what is bad."""
         loops = self.loops()
-        statistics, gains, kl = np.empty((_STATISTICS, rows), self.real), np.empty((2, rows)), np.empty(rows)
+        statistics, gains, kl = np.empty((STATISTICS - 1, rows), self.real), np.empty((2, rows)), np.empty(rows)
         # The references, from the first outcomes; taken of all of them only where those do not serve.
         first = self.first_part(loops.tops, where, rows, 3)
         maxima = np.concatenate([first[:2], first[:2], np.zeros((3, rows))])

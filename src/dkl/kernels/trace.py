@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -66,6 +66,14 @@ class Symbol:
 
     __slots__ = ("kind", "name", "trace")
 
+    if TYPE_CHECKING:
+        # Made below, all alike.
+        def __add__(self, other: Any) -> Symbol: ...
+        def __radd__(self, other: Any) -> Symbol: ...
+        def __sub__(self, other: Any) -> Symbol: ...
+        def __mul__(self, other: Any) -> Symbol: ...
+        def __rmul__(self, other: Any) -> Symbol: ...
+
     def __init__(self, trace: Trace, name: str, kind: str = Real) -> None:
         self.trace, self.name, self.kind = trace, name, kind
 
@@ -80,7 +88,7 @@ class Symbol:
     def __pow__(self, exponent: int) -> Symbol:
         if exponent != 2:
             raise TypeError(f"a symbol can be squared, not raised to {exponent!r}")
-        return self * self
+        return self.trace.step(f"{self.name} * {self.name}")
 
     def __neg__(self) -> Symbol:
         return self.trace.step(f"-{self.name}")
@@ -118,8 +126,7 @@ class Namespace:
         t = condition.trace
         return t.step(f"select({condition.name}, {t.lift(x).name}, {t.lift(y).name})")
 
-    @staticmethod
-    def __getattr__(name: str) -> Callable[[Symbol], Symbol]:
+    def __getattr__(self, name: str) -> Callable[[Symbol], Symbol]:
         if name not in ("exp", "expm1", "log", "log1p", "sqrt", "abs", "tanh"):
             raise AttributeError(f"traced code cannot call xp.{name}")
         spelling = {"abs": "abs", "sqrt": "math.sqrt"}.get(name, name)
@@ -134,6 +141,7 @@ class Outcomes:
     p, q and p − q if the pair came as probabilities, and with log(p/q) if it came as logarithms.
     """
 
+    xp: ClassVar[Any] = Namespace()
     p: Symbol
     q: Symbol
     difference: Symbol
@@ -141,7 +149,6 @@ class Outcomes:
     _log_ratio: Symbol | None = None
     _log_p: Symbol | None = None
     _log_q: Symbol | None = None
-    xp: Any = Namespace()
 
     @property
     def log_ratio(self) -> Symbol:
@@ -158,13 +165,18 @@ class Outcomes:
         return self._call("kl_term", self.p, self.q, self.difference)
 
     @property
+    def js_terms(self) -> Symbol:
+        """½·(p·log(p/m) + q·log(q/m)) with m = (p + q)/2."""
+        return self._call("js_term", self.p, self.q, self.difference)
+
+    @property
     def log_p(self) -> Symbol:
-        """log p."""
+        """Log p."""
         return self.xp.log(self.p) if self._log_p is None else self._log_p
 
     @property
     def log_q(self) -> Symbol:
-        """log q."""
+        """Log q."""
         return self.xp.log(self.q) if self._log_q is None else self._log_q
 
     @property
@@ -187,13 +199,16 @@ class Outcomes:
 class Core(Protocol):
     """What a divergence tells of itself: see :class:`dkl.divergences.base.Member`."""
 
+    def __hash__(self) -> int:
+        """One for equal definitions."""
+
     @property
     def f_zero(self) -> float:
         """f(0)."""
 
     @property
     def slope_inf(self) -> float:
-        """lim f(t)/t."""
+        """Lim f(t)/t."""
 
     @property
     def slopes(self) -> tuple[float, float]:
@@ -215,7 +230,9 @@ def traced(core: Core, source: str, precision: str) -> tuple[str, tuple[float, .
     outcomes = _outcomes(trace, source)
     term = trace.function("term", ARGUMENTS, [trace.lift(core.inside(outcomes))])
     trace.forget_steps()
-    gradient = trace.function("log_gradient", ARGUMENTS, [trace.lift(x) for x in core.log_gradient(_outcomes(trace, source))])
+    gradient = trace.function(
+        "log_gradient", ARGUMENTS, [trace.lift(x) for x in core.log_gradient(_outcomes(trace, source))]
+    )
     return f"{term}\n{gradient}", tuple(trace.constants)
 
 

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from dkl._array import tree_sum
+from dkl.kernels.sums import STATISTICS
 from dkl.methods.fused import Job
 from dkl.representations import outcome_pair
 
 
-class Rows(torch.autograd.Function):
+class Rows(torch.autograd.Function):  # type: ignore[misc]
     """Each row's sum of terms and the masses of P and Q; None where the pair is not valid.
 
     Nothing but the entries is kept for the way back, where they are read once more.
@@ -28,8 +29,14 @@ class Rows(torch.autograd.Function):
         def receive(at: slice, total: Any, mass_p: Any, mass_q: Any) -> None:
             made[0, at], made[1, at], made[2, at] = total, mass_p, mass_q
 
-        if not job.sums(receive):
+        # On logits the rows' statistics spare the way back two passes; of short rows they would be as large as the
+        # entries.
+        kept = None
+        if job.source == "softmax" and x.shape[-1] > 2 * STATISTICS:
+            kept = np.empty((STATISTICS, made.shape[1]), job.precision)
+        if not job.sums(receive, kept):
             return None
+        ctx.kept = kept
         ctx.save_for_backward(x, y)
         ctx.job = replace(job, p=replace(job.p, array=None), q=replace(job.q, array=None))
         return tuple(torch.from_numpy(made))
@@ -42,7 +49,7 @@ class Rows(torch.autograd.Function):
         wanted = ctx.needs_input_grad[:2]
         if torch.is_grad_enabled():
             return *_by_the_library(job, passed, wanted), None
-        made = job.gradients(np.stack([g.numpy() for g in passed]), wanted)
+        made = job.gradients(np.stack([g.numpy() for g in passed]), wanted, ctx.kept)
         return *(
             torch.from_numpy(g).reshape(z.shape).to(z.dtype) if keep else None
             for g, z, keep in zip(made, (x, y), wanted, strict=True)

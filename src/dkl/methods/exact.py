@@ -43,9 +43,7 @@ def total(
     )
 
 
-def _why_infinite(
-    divergence: Divergence, p: FiniteOutcomes, q: FiniteOutcomes, axis: Axis, value: Array
-) -> str | None:
+def _why_infinite(divergence: Divergence, p: FiniteOutcomes, q: FiniteOutcomes, axis: Axis, value: Array) -> str | None:
     xp = namespace_of(value=value)
     infinite = xp.isinf(value)
     if not holds(xp.any(infinite)):
@@ -62,7 +60,8 @@ def _why_infinite(
 
 
 def _cause(divergence: Divergence, left: FiniteOutcomes, right: FiniteOutcomes, row: tuple[int, ...]) -> str:
-    pair, _ = outcome_pair(*(replace(side, array=side.array[(*row, ...)]) for side in (left, right)))
+    p_row, q_row = (replace(side, array=side.array[(*row, ...)]) for side in (left, right))
+    pair, _ = outcome_pair(p_row, q_row)
     p, q, in_p, in_q = (to_numpy(x) for x in (pair.p, pair.q, pair.in_p, pair.in_q))
     causes = [
         _uncovered(holder, weights, other, has & ~lacks)

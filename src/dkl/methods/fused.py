@@ -1,8 +1,8 @@
 """The same exact sums by the fused loops of :mod:`dkl.kernels`: when they apply, and what is done around them.
 
 They apply to NumPy arrays and PyTorch tensors in memory that are large enough to pay for compiled code. Everything else
-(other libraries, tracers, second derivatives, a divergence made by hand) goes through the array library itself; so do the
-rows that a sum does not decide to the last digits, and whatever needs an error message.
+(other libraries, tracers, second derivatives, a divergence made by hand) goes through the array library itself; so do
+the rows that a sum does not decide to the last digits, and whatever needs an error message.
 """
 
 from __future__ import annotations
@@ -20,7 +20,17 @@ import numpy as np
 from dkl._array import Array, Namespace, compiling, is_half, namespace_of, overflowing, to_numpy
 from dkl.divergences import KL, Divergence, Member, Power
 from dkl.kernels import scalars
-from dkl.representations import Axis, FiniteOutcomes, Logits, LogProbs, Probs, common_dtype, laid_out, outcome_pair, sum_tolerance
+from dkl.representations import (
+    Axis,
+    FiniteOutcomes,
+    Logits,
+    LogProbs,
+    Probs,
+    common_dtype,
+    laid_out,
+    outcome_pair,
+    sum_tolerance,
+)
 
 if TYPE_CHECKING:
     from dkl.kernels.sums import Pair, Side, Sums
@@ -46,6 +56,8 @@ class Job:
     source: str
     #: The dtype in which it is calculated.
     precision: str
+    #: How far the sums of P's and Q's rows may be from 1; None for logits.
+    tolerances: tuple[float | None, float | None]
 
     @property
     def exchanged(self) -> bool:
@@ -60,7 +72,7 @@ class Job:
     def _is_kl(self, order: float) -> bool:
         return isinstance(self.core, Power) and self.core.order == order and self.core.scale == 1
 
-    def sums(self, receive: Callable[[slice, Any, Any, Any], None]) -> bool:
+    def sums(self, receive: Callable[[slice, Any, Any, Any], None], kept: Any = None) -> bool:
         """Hand over total, mass of P and mass of Q of one run of rows after another; False if a row is not valid."""
         from dkl.kernels import sums
 
@@ -76,33 +88,31 @@ class Job:
             else:
                 receive(at, made.total, made.mass_p, made.mass_q)
 
-        sums.sums(KL() if self.exchanged else self.core, self._pair(), check, is_kl=self.is_kl)
+        sums.sums(KL() if self.exchanged else self.core, self._pair(), check, is_kl=self.is_kl, kept=kept)
         return not invalid
 
-    def gradients(self, passed: Any, wanted: tuple[bool, bool]) -> tuple[Any, Any]:
+    def gradients(self, passed: Any, wanted: tuple[bool, bool], kept: Any) -> tuple[Any, Any]:
         """The gradients at every entry of P and of Q, from those at each row's total, mass of P and mass of Q."""
         from dkl.kernels import sums
 
         if not self.exchanged:
-            return sums.gradients(self.core, self._pair(), passed, is_kl=self.is_kl, wanted=wanted)
-        in_q, in_p = sums.gradients(KL(), self._pair(), passed[[0, 2, 1]], is_kl=True, wanted=wanted[::-1])
+            return sums.gradients(self.core, self._pair(), passed, is_kl=self.is_kl, wanted=wanted, kept=kept)
+        in_q, in_p = sums.gradients(KL(), self._pair(), passed[[0, 2, 1]], is_kl=True, wanted=wanted[::-1], kept=kept)
         return in_p, in_q
 
     def _valid(self, sums: Sums) -> bool:
         """Whether both sides are what they claim to be; if not, the array library will find the words."""
-        if sums.bad.any():
-            return False
-        for side, mass in ((self.p, sums.mass_p), (self.q, sums.mass_q)):
-            off = np.abs(mass if self.source == "softmax" else mass - 1)
-            if not isinstance(side, Logits) and not (off <= sum_tolerance(self.xp, side.array)).all():
-                return False
-        return True
+        one = 0.0 if self.source == "softmax" else 1.0
+        return not sums.bad.any() and all(
+            tolerance is None or (mass.max() - one <= tolerance and one - mass.min() <= tolerance)
+            for tolerance, mass in zip(self.tolerances, (sums.mass_p, sums.mass_q), strict=True)
+        )
 
     def _pair(self) -> Pair:
         from dkl.kernels.sums import Pair
 
-        sides = [self._side(side) for side in (self.p, self.q)]
-        return Pair(*(sides[::-1] if self.exchanged else sides), self.source, self.precision)
+        p, q = self._side(self.p), self._side(self.q)
+        return Pair(q, p, self.source, self.precision) if self.exchanged else Pair(p, q, self.source, self.precision)
 
     def _side(self, side: FiniteOutcomes) -> Side:
         from dkl.kernels.sums import Side
@@ -145,7 +155,7 @@ def total_of_few(divergence: Divergence, p: FiniteOutcomes, q: FiniteOutcomes, a
     """The divergence of one pair of a few probabilities, number by number; None where it is anything else."""
     if type(p) is not Probs or type(q) is not Probs or p.normalize or q.normalize or divergence.core is None:
         return None
-    x, y = (z if type(z) is np.ndarray else np.asarray(z) if type(z) is list else None for z in (p.array, q.array))
+    x, y = (z if type(z) is np.ndarray else _numbers(z) for z in (p.array, q.array))
     if x is None or y is None or x.ndim != 1 or x.shape != y.shape or not 0 < x.shape[0] <= FEW:
         return None
     if not (axis is None or (type(axis) is int and -1 <= axis <= 0)):
@@ -165,6 +175,11 @@ def total_of_few(divergence: Divergence, p: FiniteOutcomes, q: FiniteOutcomes, a
     if divergence.core is not divergence:
         value = divergence.finish(_numpy, np.float64(value), *masses)
     return None if value != value else dtype(value)
+
+
+def _numbers(x: Any) -> Any:
+    """A list of plain numbers as an array."""
+    return np.array(x) if type(x) is list and all(type(v) in (float, int) for v in x) else None
 
 
 @cache
@@ -206,7 +221,9 @@ def job_for(divergence: Divergence, p: FiniteOutcomes, q: FiniteOutcomes, axis: 
     precision = "float64" if mixed else str(common_dtype(p.array, q.array)).removeprefix("torch.")
     both_logs = isinstance(p, LogProbs) and isinstance(q, LogProbs)
     source = "log_probabilities" if both_logs else "softmax" if p.in_logs or q.in_logs else "probabilities"
-    return Job(namespace_of(p=x, q=y), core, p, q, source, precision)
+    xp = namespace_of(p=x, q=y)
+    left, right = (None if isinstance(side, Logits) else sum_tolerance(xp, side.array) for side in (p, q))
+    return Job(xp, core, p, q, source, precision, (left, right))
 
 
 def _size(x: Array, y: Array) -> int:

@@ -13,9 +13,12 @@ F = np.float32
 I = np.int32  # noqa: E741  the integer with F's bits
 # How many numbers of this size make a tile: its workspace shall stay in the first cache.
 LANES = 256
-# Distance of two rows of it: not a divisor of 4096 bytes, at which a load waits for a store that it has nothing to do with.
+# Entries in a cache line.
+LINE = 16
+# Distance of two rows of it: not a divisor of 4096 bytes, at which a load waits for a store that it has nothing to do
+# with.
 PITCH = LANES + 16
-ZERO, ONE, TWO = F(0), F(1), F(2)
+ZERO, QUARTER, ONE, TWO = F(0), F(0.25), F(1), F(2)
 INFINITY, LARGEST = F(math.inf), np.finfo(F).max
 MANTISSA = I(23)
 BIAS = I(127)
@@ -42,7 +45,7 @@ def exp_remainder(f):
 
 @inline
 def log_remainder(y):
-    """y − log(1 + y) for 1 + y between √½ and √2."""
+    """Y − log(1 + y) for 1 + y between √½ and √2."""
     c0, c1, c2, c3, c4, c5, c6, c7, c8, c9 = LOG_32
     head = (((F(c0) * y + F(c1)) * y + F(c2)) * y + F(c3)) * y + F(c4)
     return y * y * (((((head * y + F(c5)) * y + F(c6)) * y + F(c7)) * y + F(c8)) * y + F(c9))

@@ -13,9 +13,12 @@ F = np.float64
 I = np.int64  # noqa: E741  the integer with F's bits
 # How many numbers of this size make a tile: its workspace shall stay in the first cache.
 LANES = 128
-# Distance of two rows of it: not a divisor of 4096 bytes, at which a load waits for a store that it has nothing to do with.
+# Entries in a cache line.
+LINE = 8
+# Distance of two rows of it: not a divisor of 4096 bytes, at which a load waits for a store that it has nothing to do
+# with.
 PITCH = LANES + 16
-ZERO, ONE, TWO = F(0), F(1), F(2)
+ZERO, QUARTER, ONE, TWO = F(0), F(0.25), F(1), F(2)
 INFINITY, LARGEST = F(math.inf), np.finfo(F).max
 MANTISSA = I(52)
 BIAS = I(1023)
@@ -44,7 +47,7 @@ def exp_remainder(f):
 
 @inline
 def log_remainder(y):
-    """y − log(1 + y) for 1 + y between √½ and √2."""
+    """Y − log(1 + y) for 1 + y between √½ and √2."""
     c0, c1, c2, c3, c4, c5, c6, c7, c8 = ATANH_64
     s = y / (y + F(2))
     z = s * s

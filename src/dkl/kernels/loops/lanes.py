@@ -1,9 +1,9 @@
 """How the loops walk over rows: in tiles of lanes, each of which belongs to one row.
 
 Along a row, the lanes take every ``LANES``-th outcome of that one row, and are added up at its end. Across short rows,
-or rows that lie side by side, each lane is a row of its own. Either way one tile is a straight run of ``LANES`` numbers,
-gathered into a workspace that stays in the first cache; the loops over it have neither strides nor branches, and the
-order of additions depends on the shape alone.
+or rows that lie side by side, each lane is a row of its own. Either way one tile is a straight run of ``LANES``
+numbers, gathered into a workspace that stays in the first cache; the loops over it have neither strides nor branches,
+and the order of additions depends on the shape alone.
 
 An array is handed over as one flat run of memory with a start and two strides, all counted in entries.
 """
@@ -13,17 +13,22 @@ from __future__ import annotations
 import numpy as np
 
 from dkl.kernels.loops.decorators import exact, inline, kernel
-from dkl.kernels.loops.float32 import LANES, PITCH, F
+from dkl.kernels.loops.float32 import LANES, LINE, PITCH, F
 from dkl.kernels.loops.loading import load_x, load_y
+from dkl.kernels.prefetch import prefetch
 
 # After so many steps a lane's sum goes into a wider one.
 STEPS = 32
+# How far ahead of a run of entries the memory is asked for the next.
+AHEAD = 4 * LANES
 
 
 @inline
 def fetch_x(flat, start, step, count, work, at):
     """Gather ``count`` entries of P's array into the workspace."""
     if step == 1:
+        for j in range(0, LANES, LINE):
+            prefetch(flat, start + AHEAD + j)
         for j in range(count):
             work[at + j] = load_x(flat[start + j])
     else:
@@ -35,6 +40,8 @@ def fetch_x(flat, start, step, count, work, at):
 def fetch_y(flat, start, step, count, work, at):
     """Gather ``count`` entries of Q's array into the workspace."""
     if step == 1:
+        for j in range(0, LANES, LINE):
+            prefetch(flat, start + AHEAD + j)
         for j in range(count):
             work[at + j] = load_y(flat[start + j])
     else:

@@ -2,8 +2,8 @@
 
 With d = a − b less a reference, c ≈ E[d] under P and u = c − d, the log-ratio of an outcome is
 κ − u and a constant, where κ = log E[exp(u)] = log1p(E[exp(u) − 1 − u] + E[u]), and KL is κ − E[u]: see
-:func:`dkl.pairs.from_logits`, where E[u] = 0. Each pass leaves sums or maxima, which may come from parts of a row; ``after_…`` makes of
-them what the next pass needs for each row, its statistics:
+:func:`dkl.pairs.from_logits`, where E[u] = 0. Each pass leaves sums or maxima, which may come from parts of a row;
+``after_…`` makes of them what the next pass needs for each row, its statistics:
 
 0, 1  a and b to which exponentials refer    2, 3  log Σ exp(a − reference), the same of b
 4, 5  difference of the references, and what its rounding left out
@@ -40,7 +40,7 @@ ROWS = 11 + STATISTICS
 
 @exact
 def offset_free(a, b, top_high, top_low):
-    """a − b − top, rounded once, within a bound."""
+    """A − b − top, rounded once, within a bound."""
     high, low = two_difference(a, b)
     d = (high - top_high) + (low - top_low)
     d = select(d < FARTHEST, d, FARTHEST)  # and so for NaN, where neither side has the outcome

@@ -1,13 +1,39 @@
 """The elementary functions, and the numbers of a pair that keep their digits where p and q nearly agree.
 
-No branch is taken: both sides are computed and one is selected, which is what lets a compiler put many outcomes into one
-instruction. Arguments outside a function's domain give any number, and no trap.
+No branch is taken: both sides are computed and one is selected, which is what lets a compiler put many outcomes into
+one instruction. Arguments outside a function's domain give any number, and no trap.
 """
 
 from __future__ import annotations
 
 from dkl.kernels.loops.decorators import exact, inline
-from dkl.kernels.loops.float32 import BIAS, HIGHEST_EXPONENT, INFINITY, LARGEST, LIFT, LIFTED, LN2, LN2_HIGH, LN2_LOW, LOWEST_EXPONENT, LOWEST_NORMAL, MANTISSA, ONE, PER_LN2, ROOT_HALF, ROUNDER, ROUNDER_BITS, SMALL, TWO, ZERO, F, I, exp_remainder, log_remainder
+from dkl.kernels.loops.float32 import (
+    BIAS,
+    HIGHEST_EXPONENT,
+    INFINITY,
+    LARGEST,
+    LIFT,
+    LIFTED,
+    LN2,
+    LN2_HIGH,
+    LN2_LOW,
+    LOWEST_EXPONENT,
+    LOWEST_NORMAL,
+    MANTISSA,
+    ONE,
+    PER_LN2,
+    QUARTER,
+    ROOT_HALF,
+    ROUNDER,
+    ROUNDER_BITS,
+    SMALL,
+    TWO,
+    ZERO,
+    F,
+    I,
+    exp_remainder,
+    log_remainder,
+)
 
 
 @inline
@@ -89,7 +115,7 @@ def tanh(x):
 
 @inline
 def log_parts(r):
-    """k and y with r = 2^k·(1 + y) and 1 + y between √½ and √2, for a normal r."""
+    """K and y with r = 2^k·(1 + y) and 1 + y between √½ and √2, for a normal r."""
     bits = F(r).view(I)
     k = I(I(bits - ROOT_HALF) >> MANTISSA)
     return k, I(bits - I(k << MANTISSA)).view(F) - ONE
@@ -119,14 +145,14 @@ def log1p(x):
 
 @inline
 def excess(x):
-    """x − log(1 + x) ≥ 0 for x > −1."""
+    """X − log(1 + x) ≥ 0 for x > −1."""
     k, y = log_parts(ONE + x)
     return select(k == I(0), log_remainder(x), x - (F(k) * LN2 + (y - log_remainder(y))))
 
 
 @inline
 def quotient_parts(p, q, difference):
-    """k and y with p/q = 2^k·(1 + y), from p − q where p and q are within √2 of each other."""
+    """K and y with p/q = 2^k·(1 + y), from p − q where p and q are within √2 of each other."""
     q = select(q > ZERO, q, ONE)
     lift_p, lift_q = select(p < SMALL, LIFTED, ONE), select(q < SMALL, LIFTED, ONE)
     per_q = ONE / (q * lift_q)
@@ -154,6 +180,15 @@ def kl_term(p, q, difference):
 
 
 @inline
+def js_term(p, q, difference):
+    """½·(p·log(p/m) + q·log(q/m)) ≥ 0 with m = (p + q)/2, given p − q to full relative precision."""
+    total = p + q
+    c = difference / select(total > ZERO, total, ONE)
+    # With p = m·(1 + c) and q = m·(1 − c), and log(1 + c) = c − excess(c): no term is left of first order.
+    return (total * QUARTER) * (TWO * c * c - ((ONE + c) * excess(c) + (ONE - c) * excess(-c)))
+
+
+@inline
 def kl_term_from_log(p, q, log_ratio):
     """p·log(p/q) − p + q ≥ 0, given log(p/q) to full relative precision."""
     close = log_ratio > -ONE
@@ -163,7 +198,7 @@ def kl_term_from_log(p, q, log_ratio):
 
 @inline
 def difference_from_log(p, q, log_ratio):
-    """p − q, given log(p/q)."""
+    """P − q, given log(p/q)."""
     fall = expm1(-abs(log_ratio))
     return select(log_ratio > ZERO, -p * fall, q * fall)
 
@@ -176,7 +211,7 @@ def bounded(x):
 
 @exact
 def two_difference(a, b):
-    """a − b as the nearest number, and what that leaves out (Knuth)."""
+    """A − b as the nearest number, and what that leaves out (Knuth)."""
     high = bounded(a - b)
     shift = high - a
     low = (a - (high - shift)) - (b + shift)

@@ -74,7 +74,24 @@ def sums(x, x_start, x_row, x_step, y, y_start, y_row, y_step, rows, first, last
 
 @cached_kernel
 def gradients(
-    x, x_start, x_row, x_step, y, y_start, y_row, y_step, rows, first, last, along, statistics, c, passed, gx, gy, width,
+    x,
+    x_start,
+    x_row,
+    x_step,
+    y,
+    y_start,
+    y_row,
+    y_step,
+    rows,
+    first,
+    last,
+    along,
+    statistics,
+    c,
+    passed,
+    gx,
+    gy,
+    width,
     wanted,
 ):
     """At every entry of P and Q the derivative of what the rows' results are used for.
