@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import dkl
+from dkl.methods import fused
 
 from ..contract.backends import BACKENDS, Backend
 from ..contract.samples import OUTCOMES, sample
@@ -81,8 +82,10 @@ def _shortfall(case: Case, name: str, got: float, backend: Backend) -> str | Non
     return None
 
 
+@pytest.mark.parametrize("few", [0, fused.FEW], ids=["by arrays", "by numbers"])
 @pytest.mark.parametrize("name", list(REFERENCES))
-def test_every_member_meets_the_bar(name: str) -> None:
+def test_every_member_meets_the_bar(name: str, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused, "FEW", few)
     case = _case(name)
     p, q = (wrap(dkl, kind, x) for kind, x in zip(case.kinds, (case.p, case.q), strict=True))
     got = {member: float(_member(member)(p, q)) for member in REFERENCES[name]["values"]}
@@ -135,6 +138,22 @@ def test_every_backend_meets_the_bar_on_stacked_pairs(stack: Stack, backend: Bac
         values = backend.to_numpy(_member(member)(p, q))[: len(rows)]
         got |= {(case, member): float(value) for case, value in zip(rows, values, strict=True)}
     _assert_right(got, backend)
+
+
+@pytest.mark.parametrize("stack", _stacks(), ids=lambda s: f"{s[1]}-{'-'.join(s[0])}-{s[2]}")
+def test_the_loops_meet_the_bar(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused, "LEAST", 0)
+    monkeypatch.setattr(fused, "FEW", 0)
+    kinds, _, width = stack
+    rows = _stacks()[stack]
+    p, q = (wrap(dkl, kinds[i], _batch(rows, i, width)[: len(rows)]) for i in (0, 1))
+    got = {}
+    for name in REFERENCES[rows[0].name]["values"]:
+        member = _member(name)
+        assert (fused.total(member, p, q, -1) is not None) == (member.core is not None), name
+        measured = [(case, value) for case, value in zip(rows, member(p, q), strict=True)]
+        got |= {(case, name): float(value) for case, value in measured if name in REFERENCES[case.name]["values"]}
+    _assert_right(got, BACKENDS["numpy"])
 
 
 def _has_subnormals(case: Case) -> bool:

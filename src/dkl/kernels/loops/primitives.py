@@ -176,7 +176,8 @@ def kl_term(p, q, difference):
     remainder = log_remainder(y)
     near = p * remainder
     far = -difference - p * (F(k) * LN2 + (y - remainder))
-    return select(k == I(0), near, far)
+    # From logs p may underflow to 0; the term is then q.
+    return select((k == I(0)) & (p > ZERO), near, far)
 
 
 @inline
