@@ -211,11 +211,13 @@ def from_logits(xp: Namespace, a: Array, b: Array) -> Pair:
     d = _offset_free_difference(xp, xp.where(both, a, 0.0), xp.where(both, b, 0.0), both)
     c = _share(xp, weights * d)
     u = _bounded(xp, c - d)
-    # exp(u) may overflow where its weight is tiny; together they are q, rescaled to P's centre. Where even that exceeds
-    # e the pair does not nearly agree, and a 1 says so without a number that could overflow.
+    # exp(u) may overflow where its weight is tiny; together they are q, rescaled to P's centre, and taken from log q so
+    # that two large numbers need not cancel. Where even that exceeds e, or u is beyond all reason, the pair does not
+    # nearly agree, and a 1 says so without a number that could overflow.
     modest = u < 1.0
-    far_exponent = xp.where(modest, 0.0, log_p_in - xp.log(xp.where(inside > 0, inside, 1.0)) + u)
-    steep = far_exponent > 1.0
+    log_inside = xp.log(xp.where(inside > 0, inside, 1.0))
+    far_exponent = xp.where(modest, 0.0, log_q_in + ((c - log_inside) + _top_difference(xp, log_p_in, log_q_in, both)))
+    steep = (far_exponent > 1.0) | (u > math.sqrt(float(xp.finfo(u.dtype).max)))
     far = xp.where(steep, 1.0, xp.exp(xp.where(steep, 0.0, far_exponent)) - xp.where(steep, 0.0, weights * (1.0 + u)))
     near = weights * expm1_minus(xp, xp.where(modest, u, 0.0))
     moment = _share(xp, xp.where(both, xp.where(modest, near, far), 0.0))
@@ -235,6 +237,13 @@ def from_logits(xp: Namespace, a: Array, b: Array) -> Pair:
         _log_q=log_q_in,
     )
     return Pair(xp, p, q, in_p, in_q, shared)
+
+
+def _top_difference(xp: Namespace, a: Array, b: Array, both: Array) -> Array:
+    """The difference of the largest shared entries; 0 where none is shared."""
+    top_a, top_b = (xp.max(xp.where(both, x, -math.inf), axis=-1, keepdims=True) for x in (a, b))
+    none_shared = top_a == -math.inf
+    return xp.where(none_shared, 0.0, top_a) - xp.where(none_shared, 0.0, top_b)
 
 
 def _offset_free_difference(xp: Namespace, a: Array, b: Array, both: Array) -> Array:

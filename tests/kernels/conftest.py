@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,14 +17,15 @@ def loops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused, "FEW", 0)
 
 
-@pytest.fixture
-def plainly() -> Iterator[Callable[[Callable[[], Any]], Any]]:
+def by_the_library(function: Callable[[], Any]) -> Any:
     """Call something with the array library alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fused, "LEAST", 1 << 62)
+        patch.setattr(fused, "FEW", 0)
+        return function()
 
-    def call(function: Callable[[], Any]) -> Any:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(fused, "LEAST", 1 << 62)
-            patch.setattr(fused, "FEW", 0)
-            return function()
 
-    return call
+@pytest.fixture
+def plainly() -> Callable[[Callable[[], Any]], Any]:
+    """The array library's own way."""
+    return by_the_library

@@ -244,9 +244,10 @@ class _Job:
             maxima = self.merged(loops.maxima, where, rows, 7, merge=np.max)
             loops.after_maxima(maxima, statistics, 0, rows)
             masses = self.merged(loops.masses, where, rows, 4, statistics)
-        loops.after_masses(masses, statistics, gains, 0, rows)
+        loops.after_masses(masses, maxima, statistics, gains, 0, rows)
         if maxima[4:6].any():
-            loops.after_shares(self.merged(loops.shares, where, rows, 4, statistics), statistics, gains, 0, rows)
+            shares = self.merged(loops.shares, where, rows, 4, statistics)
+            loops.after_shares(shares, maxima, statistics, gains, 0, rows)
         moments = self.merged(loops.moments, where, rows, 2, statistics)
         loops.after_moments(moments, maxima, gains, statistics, kl, 0, rows)
         bad = maxima[6] + (maxima[0] == -np.inf) + (maxima[1] == -np.inf)

@@ -8,7 +8,8 @@ With d = a − b less a reference, c ≈ E[d] under P and u = c − d, the log-r
 0, 1  a and b to which exponentials refer    2, 3  log Σ exp(a − reference), the same of b
 4, 5  difference of the references, and what its rounding left out
 6     c, rounded: what E[u] is then is made up for
-7, 8  1/mass and log mass of P on the shared outcomes; at the end κ and the constant, and whether u is small
+7     1/mass of P on the shared outcomes; at the end κ and the constant
+8     what turns b into the exponent of P's weight times exp(u); at the end whether u is small
 
 A reference need not be the largest logit: the largest of the first few will do, as long as no exponential leaves the
 floating range. Where one does, or an entry is not finite, the pass over maxima is made, which the others spare.
@@ -239,8 +240,14 @@ def shares(x, x_start, x_row, x_step, y, y_start, y_row, y_step, rows, first, la
         row += used
 
 
+@inline
+def apart(maxima, r):
+    """How far the references of the differences lie from those of the exponentials."""
+    return (maxima[1, r] - maxima[3, r]) - (maxima[0, r] - maxima[2, r]) if maxima[2, r] > -np.inf else 0.0
+
+
 @cached_kernel
-def after_masses(masses, statistics, gains, start, stop):
+def after_masses(masses, maxima, statistics, gains, start, stop):
     """The normalisers and c, as if all outcomes were shared."""
     for r in range(start, stop):
         mass = masses[0, r]
@@ -248,19 +255,20 @@ def after_masses(masses, statistics, gains, start, stop):
         statistics[3, r] = log(F(masses[1, r]))
         statistics[6, r] = F(masses[2, r] / mass)
         statistics[7, r] = F(1.0 / mass)
-        statistics[8, r] = statistics[2, r]
+        statistics[8, r] = F(np.float64(statistics[6, r]) + apart(maxima, r) - np.float64(statistics[2, r]))
         gains[0, r] = 0.0
         gains[1, r] = 0.0
 
 
 @cached_kernel
-def after_shares(shares, statistics, gains, start, stop):
+def after_shares(shares, maxima, statistics, gains, start, stop):
     """P's mass on the shared outcomes, and what the others add to the log-ratio: of P, of Q."""
     for r in range(start, stop):
         inside_p = select(shares[0, r] > 0, shares[0, r], np.inf)
         inside_q = select(shares[2, r] > 0, shares[2, r], np.inf)
         statistics[7, r] = F(1.0 / inside_p)
-        statistics[8, r] = log(F(select(inside_p < np.inf, inside_p, 1.0)))
+        log_inside = np.float64(log(F(select(inside_p < np.inf, inside_p, 1.0))))
+        statistics[8, r] = F(np.float64(statistics[6, r]) + apart(maxima, r) - log_inside)
         gains[0, r] = log1p(F(shares[1, r] / inside_p))
         gains[1, r] = log1p(F(shares[3, r] / inside_q))
 
@@ -278,7 +286,7 @@ def take_moments(work, count):
         # exp(u) may overflow where its weight is tiny; together they are q, rescaled to P's centre. Where even that
         # exceeds e the pair does not nearly agree, and a 1 says so without a number that could overflow.
         modest = u < ONE
-        exponent = (lowered - work[at + 8 * PITCH + j]) + u
+        exponent = select(a > -INFINITY, (b - work[at + PITCH + j]) + work[at + 8 * PITCH + j], -INFINITY)
         n, one, f, remainder = bounded_exp_parts(select(modest, u, select(exponent < ONE, exponent, ONE)))
         power = ((f + remainder) + ONE) * one
         near = weight * select(n == 0, remainder, (power - ONE) - u)
