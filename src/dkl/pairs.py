@@ -221,11 +221,13 @@ def from_logits(xp: Namespace, a: Array, b: Array) -> Pair:
     far = xp.where(steep, 1.0, xp.exp(xp.where(steep, 0.0, far_exponent)) - xp.where(steep, 0.0, weights * (1.0 + u)))
     near = weights * expm1_minus(xp, xp.where(modest, u, 0.0))
     moment = _share(xp, xp.where(both, xp.where(modest, near, far), 0.0))
-    agree = moment < 1.0
+    inside_q, outside_q = _share(xp, q_in), _share(xp, xp.where(both, 0.0, q))
+    # Where next to nothing is shared, the ratios below would overflow, and there is nothing to agree about.
+    least = float(xp.finfo(u.dtype).smallest_normal) ** 0.5
+    agree = (moment < 1.0) & (inside > least) & (inside_q > least)
     kappa = xp.log1p(xp.where(agree, moment, 0.0))
     # From the shared outcomes to all of them: Z = Z_S · (1 + mass outside / mass inside).
-    inside_q, outside_q = _share(xp, q_in), _share(xp, xp.where(both, 0.0, q))
-    gain = xp.log1p(_ratio(xp, outside_q, inside_q)) - xp.log1p(_ratio(xp, outside, inside))
+    gain = xp.log1p(_ratio(xp, outside_q, inside_q, agree)) - xp.log1p(_ratio(xp, outside, inside, agree))
     log_ratio = xp.where(agree, (kappa - u) + gain, log_p_in - log_q_in)
     shared = Outcomes(
         xp,
@@ -274,8 +276,8 @@ def _bounded(xp: Namespace, x: Array) -> Array:
     return xp.clip(x, -limit, limit)
 
 
-def _ratio(xp: Namespace, outside: Array, inside: Array) -> Array:
-    return xp.where(inside > 0, outside / xp.where(inside > 0, inside, 1.0), 0.0)
+def _ratio(xp: Namespace, outside: Array, inside: Array, wanted: Array) -> Array:
+    return xp.where(wanted, outside / xp.where(wanted, inside, 1.0), 0.0)
 
 
 def _share(xp: Namespace, x: Array) -> Array:

@@ -120,7 +120,7 @@ class Job:
         x = side.array
         if is_half(x.dtype):
             bits = x.detach().view(_torch().int16).numpy() if hasattr(x, "detach") else np.asarray(x)
-            return Side(bits.view(np.uint16), f"load_{str(x.dtype).removeprefix('torch.')}", _release(x))
+            return Side(bits.view(np.uint16), f"load_{_name(x.dtype)}", _release(x))
         load = "load_log" if self.source == "softmax" and not side.in_logs else "load_number"
         return Side(to_numpy(x), load, _release(x))
 
@@ -212,18 +212,23 @@ def job_for(divergence: Divergence, p: FiniteOutcomes, q: FiniteOutcomes, axis: 
     core = divergence.core
     if core is None or not (_held(x) and _held(y)) or _size(x, y) < LEAST:
         return None
-    if any(str(z.dtype).removeprefix("torch.") not in _LOADED and not is_half(z.dtype) for z in (x, y)):
+    if any(_name(z.dtype) not in _LOADED and not is_half(z.dtype) for z in (x, y)):
         return None
     mixed = p.in_logs != q.in_logs
     if mixed and (is_half(x.dtype) or is_half(y.dtype)):
         return None
     p, q = laid_out(p, q, axis)
-    precision = "float64" if mixed else str(common_dtype(p.array, q.array)).removeprefix("torch.")
+    precision = "float64" if mixed else _name(common_dtype(p.array, q.array))
     both_logs = isinstance(p, LogProbs) and isinstance(q, LogProbs)
     source = "log_probabilities" if both_logs else "softmax" if p.in_logs or q.in_logs else "probabilities"
     xp = namespace_of(p=x, q=y)
     left, right = (None if isinstance(side, Logits) else sum_tolerance(xp, side.array) for side in (p, q))
     return Job(xp, core, p, q, source, precision, (left, right))
+
+
+def _name(dtype: Any) -> str:
+    """``"float32"`` and so on, of NumPy's dtypes in any byte order and of PyTorch's."""
+    return dtype.name if isinstance(dtype, np.dtype) else str(dtype).removeprefix("torch.")
 
 
 def _size(x: Array, y: Array) -> int:

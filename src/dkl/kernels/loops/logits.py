@@ -264,13 +264,14 @@ def after_masses(masses, maxima, statistics, gains, start, stop):
 def after_shares(shares, maxima, statistics, gains, start, stop):
     """P's mass on the shared outcomes, and what the others add to the log-ratio: of P, of Q."""
     for r in range(start, stop):
-        inside_p = select(shares[0, r] > 0, shares[0, r], np.inf)
-        inside_q = select(shares[2, r] > 0, shares[2, r], np.inf)
+        inside_p, inside_q = shares[0, r], shares[2, r]
+        some_p, some_q = inside_p > 0, inside_q > 0
+        inside_p, inside_q = select(some_p, inside_p, 1.0), select(some_q, inside_q, 1.0)
         statistics[7, r] = F(1.0 / inside_p)
-        log_inside = np.float64(log(F(select(inside_p < np.inf, inside_p, 1.0))))
-        statistics[8, r] = F(np.float64(statistics[6, r]) + apart(maxima, r) - log_inside)
-        gains[0, r] = log1p(F(shares[1, r] / inside_p))
-        gains[1, r] = log1p(F(shares[3, r] / inside_q))
+        statistics[8, r] = F(np.float64(statistics[6, r]) + apart(maxima, r) - np.float64(log(F(inside_p))))
+        # Infinite where next to nothing is shared: then the log-ratio is not made of these.
+        gains[0, r] = log1p(F(shares[1, r] / inside_p)) if some_p else np.inf
+        gains[1, r] = log1p(F(shares[3, r] / inside_q)) if some_q else np.inf
 
 
 @kernel
@@ -331,9 +332,9 @@ def after_moments(moments, maxima, gains, statistics, kl, start, stop):
     """κ and the constant of the log-ratio, whether u is small; and KL(P‖Q), NaN where the next pass must make it."""
     for r in range(start, stop):
         moment, mean = moments[0, r], moments[1, r]
-        agree = moment < 1
+        agree = moment < 1 and gains[0, r] + gains[1, r] < np.inf
         total = F(moment + mean) if agree else ZERO
-        statistics[7, r] = log1p(total) + (F(gains[1, r]) - F(gains[0, r]))
+        statistics[7, r] = log1p(total) + (F(gains[1, r]) - F(gains[0, r])) if agree else ZERO
         statistics[8, r] = ONE if agree else ZERO
         # Where P's outcomes are all Q's. Far apart: E[a − b] less the difference of the normalisers.
         c = np.float64(statistics[6, r])
