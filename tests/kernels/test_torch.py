@@ -49,9 +49,8 @@ def _gradients(member: Divergence, wrap: Any, p: Any, q: Any) -> Any:
 def test_gradients_are_those_of_the_library(member: Divergence, kind: str, plainly: Plainly) -> None:
     for shape, sparse, near in (((12, 9), 0.0, 1.0), ((12, 9), 0.3, 1.0), ((2, 300), 0.1, 1.0), ((12, 9), 0.0, 1e-3)):
         p, q = _pair(kind, shape, torch.float64, sparse, near)
-        wrap = KINDS[kind]
-        got = _gradients(member, wrap, p, q)
-        expected = plainly(lambda p=p, q=q: _gradients(member, wrap, p, q))
+        got = _gradients(member, KINDS[kind], p, q)
+        expected = plainly(lambda p=p, q=q: _gradients(member, KINDS[kind], p, q))
         for side, g, e in zip("pq", got, expected, strict=True):
             # A softmax takes the mean off, so an entry is as exact as the largest of its row.
             scale = 1e-10 * e.abs().amax(-1, keepdim=True)
