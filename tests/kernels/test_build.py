@@ -121,3 +121,38 @@ def test_what_cannot_be_traced_says_so() -> None:
         Namespace().sin(p)
     outcomes = Outcomes(p, q, p - q, from_logs=False)
     assert outcomes.mixed(1.0, 0.0) is outcomes
+
+
+MAPPED = """
+import re, resource, sys
+import numpy as np
+import dkl
+
+def peak():
+    try:
+        return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+    except FileNotFoundError:  # macOS, which has no /proc, and counts in bytes
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+small = np.full((8, 8192), 1 / 8192, np.float32)
+for wrap in (dkl.Probs, dkl.Logits):
+    dkl.kl(wrap(small), wrap(small))
+before = peak()
+p, q = (np.load(path, mmap_mode="r") for path in sys.argv[1:])
+print(float(dkl.kl(p, q).max()), float(dkl.kl(dkl.Logits(p), dkl.Logits(q)).max()), peak() - before)
+"""
+
+
+def test_a_mapped_file_does_not_make_the_process_grow(tmp_path: Path) -> None:
+    for name, tilt in (("p", 0.0), ("q", 0.5)):
+        row = (1 + tilt * np.tile([1, -1], 8192)).astype(np.float32) / 16384
+        mapped = np.lib.format.open_memmap(tmp_path / f"{name}.npy", "w+", np.float32, (1536, 16384))
+        mapped[:] = row
+        mapped.flush()
+    paths = [str(tmp_path / f"{name}.npy") for name in "pq"]
+    done = subprocess.run([sys.executable, "-c", MAPPED, *paths], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    of_probabilities, of_logits, growth = map(float, done.stdout.split())
+    assert of_probabilities == pytest.approx(-np.log(0.75) / 2, rel=1e-6)
+    assert of_logits < 1e-8
+    assert growth < 64 * 2**20 < 2 * 1536 * 16384 * 4

@@ -19,6 +19,8 @@ NumPyArray = np.ndarray[Any, Any]
 # Entries of each side that a thread works through at a time: what fits into its share of the second cache, so that the
 # later passes over logits need not go back to memory.
 _PIECE = 1 << 17
+# Rows side by side that make a piece.
+_BESIDE = 4096
 # Entries of a file mapped into memory that are read before it is let go of again.
 _HELD = 1 << 21
 # Rows of at most so many outcomes are worked through side by side.
@@ -115,9 +117,12 @@ class _Job:
         self.count = r.rows * len(r.blocks)
         beside = r.x_step != 1 and r.y_step != 1 and abs(r.x_row) <= 1 and abs(r.y_row) <= 1
         self.along = r.outcomes > _SHORT and not beside
-        self.rows_each = max(1 if self.along else _LANES[pair.precision], _PIECE // r.outcomes)
-        cut = self.rows_each * r.outcomes > 2 * _PIECE
-        self.outcomes_each = each = max(1, _PIECE // self.rows_each) if cut else r.outcomes
+        # Rows that lie side by side are taken by the page, so that what is fetched with an entry is used as well.
+        least = 1 if self.along else _BESIDE if beside else _LANES[pair.precision]
+        self.rows_each = min(r.rows, max(least, _PIECE // r.outcomes))
+        most = 4 * _PIECE if beside else _PIECE
+        cut = self.rows_each * r.outcomes > 2 * most
+        self.outcomes_each = each = max(1, most // self.rows_each) if cut else r.outcomes
         #: Ranges of outcomes that are worked through one by one and merged: one range unless rows are long.
         self.parts = [(k, min(r.outcomes, k + each)) for k in range(0, r.outcomes, each)]
 
@@ -205,7 +210,7 @@ class _Job:
         if not held:
             threads.share_out(function, pieces)
             return
-        together = max(1, _HELD // entries)
+        together = max(threads.number(), _HELD // entries)
         for start in range(0, len(pieces), together):
             threads.share_out(function, pieces[start : start + together])
             for release in held:

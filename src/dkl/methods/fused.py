@@ -262,9 +262,11 @@ def _torch() -> Any:
 
 def _release(x: Any) -> Callable[[], None] | None:
     """How to let go of the pages of a file that is mapped into memory for reading: they stay in the system's cache."""
-    if type(x) is not np.memmap or x.mode != "r" or not hasattr(mmap, "MADV_DONTNEED"):
+    read_only = True
+    while isinstance(x, np.ndarray):
+        if isinstance(x, np.memmap):
+            read_only = x.mode == "r"  # a private copy of a page would be lost with what was written to it
+        x = x.base
+    if not (isinstance(x, mmap.mmap) and read_only and hasattr(mmap, "MADV_DONTNEED")):
         return None
-    base = x.base
-    while isinstance(base, np.ndarray):
-        base = base.base
-    return partial(base.madvise, mmap.MADV_DONTNEED) if isinstance(base, mmap.mmap) else None
+    return partial(x.madvise, mmap.MADV_DONTNEED)

@@ -44,7 +44,8 @@ def offset_free(a, b, top_high, top_low):
     """A − b − top, rounded once, within a bound."""
     high, low = two_difference(a, b)
     d = (high - top_high) + (low - top_low)
-    d = select(d < FARTHEST, d, FARTHEST)  # and so for NaN, where neither side has the outcome
+    # A NaN, where an outcome is not on both sides or the difference overflows, becomes a number that does no harm.
+    d = select(d < FARTHEST, d, FARTHEST)
     return select(d > -FARTHEST, d, -FARTHEST)
 
 

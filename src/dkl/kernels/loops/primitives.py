@@ -11,7 +11,6 @@ from dkl.kernels.loops.float32 import (
     BIAS,
     HIGHEST_EXPONENT,
     INFINITY,
-    LARGEST,
     LIFT,
     LIFTED,
     LN2,
@@ -204,19 +203,12 @@ def difference_from_log(p, q, log_ratio):
     return select(log_ratio > ZERO, -p * fall, q * fall)
 
 
-@inline
-def bounded(x):
-    """``x`` within the range of finite numbers."""
-    return select(x > LARGEST, LARGEST, select(x < -LARGEST, -LARGEST, x))
-
-
 @exact
 def two_difference(a, b):
-    """A − b as the nearest number, and what that leaves out (Knuth)."""
-    high = bounded(a - b)
+    """The nearest number to a − b, and what that leaves out (Knuth); NaN for the rest of what is not finite."""
+    high = a - b
     shift = high - a
-    low = (a - (high - shift)) - (b + shift)
-    return high, select(abs(low) < INFINITY, low, ZERO)
+    return high, (a - (high - shift)) - (b + shift)
 
 
 @inline
