@@ -346,3 +346,11 @@ def test_rows_far_into_a_file_keep_their_number(monkeypatch):
 def test_array_rank_is_checked():
     with pytest.raises(DataError, match="samples have shape"):
         compare(dkl.Samples(np.zeros((2, 2, 2))), dkl.Samples(np.zeros(2)))
+
+
+def test_some_arrays_of_several_can_be_chosen():
+    side = {"a": dkl.Probs(np.full((2, 4), 0.25)), "b": dkl.Probs(np.full((3, 2), 0.5))}
+    assert [array.name for array in dkl.compare(side, side, columns="b").arrays] == ["b"]
+    assert [array.name for array in dkl.compare(side, side, columns=["b", "a"]).arrays] == ["a", "b"]
+    with pytest.raises(dkl.comparison.ColumnError, match="array 'c' is on neither side; there are: a, b"):
+        dkl.compare(side, side, columns="c")

@@ -72,7 +72,7 @@ def compare(
         Categories that keep a cell of their own, by their rows on both sides together; the rarer ones share the cell
         OTHER, or UNSEEN if the reference lacks them.
     columns
-        The columns to compare, or the one; all by default.
+        The columns, or arrays, to compare, or the one; all by default.
     resamples
         Bootstrap resamples for the intervals, and permuted tables where the test needs them.
     seed
@@ -138,6 +138,9 @@ def compare(
                 "observations in an array need Samples or --as samples"
             )
         if isinstance(left, ArraySource) and isinstance(right, ArraySource):
+            if columns is not None:
+                _check_columns(columns, [*left.arrays, *right.arrays], "on neither side", "array")
+                left, right = left.only(columns), right.only(columns)
             return _compare_arrays(left, right, settings, progress)
         assert not isinstance(left, ArraySource)  # ruled out by the two tests above
         assert not isinstance(right, ArraySource)
@@ -327,10 +330,10 @@ def _compare_tables(
     )
 
 
-def _check_columns(columns: Sequence[str], known: Sequence[str], where: str) -> None:
+def _check_columns(columns: Sequence[str], known: Sequence[str], where: str, noun: str = "column") -> None:
     for name in columns:
         if name not in known:
-            raise ColumnError(f"column {name!r} is {where}; there are: {', '.join(dict.fromkeys(known))}")
+            raise ColumnError(f"{noun} {name!r} is {where}; there are: {', '.join(dict.fromkeys(known))}")
 
 
 def _some(names: Sequence[str]) -> str:

@@ -272,7 +272,10 @@ class _Pair:
         except (ValueError, TypeError) as error:
             message = re.sub(r"\b[pq]\[([\d, ]+)\]", whole, one_line(error))
             hint = (
-                "" if "Samples" in message else "; observations instead of distributions need Samples or --as samples"
+                ""
+                if "Samples" in message
+                else "; say what it holds by --as logits, --as counts or --as samples, in Python by as_ or a wrapper such "
+                "as dkl.Samples"
             )
             raise DataError(f"{side.where}: {message}{hint}") from None
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -109,6 +109,10 @@ class ArraySource:
         self.format = format
         self.arrays = arrays
         self.notes: list[str] = []
+
+    def only(self, names: Collection[str]) -> ArraySource:
+        """The same source with some of its arrays."""
+        return ArraySource(self.description, self.format, {n: x for n, x in self.arrays.items() if n in names})
 
     def load(self, name: str) -> Any:
         """Return the named array in its representation."""
