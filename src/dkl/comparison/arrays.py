@@ -274,8 +274,8 @@ class _Pair:
             hint = (
                 ""
                 if "Samples" in message
-                else "; say what it holds by --as logits, --as counts or --as samples, in Python by as_ or a wrapper such "
-                "as dkl.Samples"
+                else "; say what it holds by --as logits, --as counts or --as samples, in Python by as_ or a wrapper "
+                "such as dkl.Samples"
             )
             raise DataError(f"{side.where}: {message}{hint}") from None
 

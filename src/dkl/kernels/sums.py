@@ -119,7 +119,9 @@ class _Job:
         self.along = r.outcomes > _SHORT and not beside
         # Rows that lie side by side are taken by the page, so that what is fetched with an entry is used as well.
         least = 1 if self.along else _BESIDE if beside else _LANES[pair.precision]
-        self.rows_each = min(r.rows, max(least, _PIECE // r.outcomes))
+        # How rows are dealt out changes no row's result: there is work for every thread, if there are rows for it.
+        share = -(-r.rows // threads.number())
+        self.rows_each = min(r.rows, max(least, min(share, _PIECE // r.outcomes)))
         most = 4 * _PIECE if beside else _PIECE
         cut = self.rows_each * r.outcomes > 2 * most
         self.outcomes_each = each = max(1, most // self.rows_each) if cut else r.outcomes
