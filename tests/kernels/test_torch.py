@@ -164,6 +164,13 @@ def test_second_derivatives_are_the_librarys(kind: str, plainly: Plainly) -> Non
 
     for got, expected in zip(second(), plainly(second), strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-13)
+    fixed = p.detach()
+
+    def of_one_side() -> Any:
+        (first,) = torch.autograd.grad(dkl.kl(wrap(fixed), wrap(q)).sum(), q, create_graph=True)
+        return torch.autograd.grad((first**2).sum(), q)[0]
+
+    torch.testing.assert_close(of_one_side(), plainly(of_one_side), rtol=1e-9, atol=1e-13)
 
 
 @pytest.mark.usefixtures("loops")

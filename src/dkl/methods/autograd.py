@@ -62,8 +62,9 @@ def _by_the_library(job: Job, passed: Any, wanted: Any) -> list[Any]:
     if job.source != "softmax":
         made += [tree_sum(job.xp, pair.p), tree_sum(job.xp, pair.q)]
     inputs = [z for z, keep in zip((job.p.array, job.q.array), wanted, strict=True) if keep]
-    found = torch.autograd.grad(
-        [m.reshape(-1) for m in made], inputs, passed[: len(made)], create_graph=True, materialize_grads=True
-    )
+    # The mass of a side that needs no gradient depends on nothing.
+    used = [(m.reshape(-1), g) for m, g in zip(made, passed[: len(made)], strict=True) if m.requires_grad]
+    outputs, upstream = zip(*used, strict=True)
+    found = torch.autograd.grad(outputs, inputs, upstream, create_graph=True, materialize_grads=True)
     gradients = iter(found)
     return [next(gradients) if keep else None for keep in wanted]
