@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -43,6 +44,7 @@ class Rule:
 
 _rules: list[Rule] = []
 _loaded: list[bool] = []
+_loading = threading.RLock()
 # What was found before. A dictionary and not functools.cache, through which torch.compile cannot see.
 _found: dict[tuple[str, type, type, type, str | None], Measurement] = {}
 
@@ -190,11 +192,18 @@ def load() -> None:
     """Register dkl's own rules and those of the entry points; once."""
     if _loaded:
         return
-    _loaded.append(True)
+    with _loading:
+        _load_once()
+
+
+def _load_once() -> None:
+    if _loaded:
+        return
     # By name: the rules stand on the divergences and the representations, which stand on this registry.
     importlib.import_module("dkl.methods")
     for point in entry_points(group="dkl.rules"):
         point.load()
+    _loaded.append(True)
 
 
 def _label(key: Key) -> str:

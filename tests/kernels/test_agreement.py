@@ -333,3 +333,36 @@ def test_pairs_that_share_next_to_nothing(least: int, dtype: str, monkeypatch: p
     reverse = dkl.reverse_kl(p, q)
     np.testing.assert_allclose(reverse[0], np.log(1 + np.exp(-1)) - far, rtol=1e-6)
     assert np.isinf(reverse[1])
+
+
+@pytest.mark.usefixtures("loops")
+def test_a_log_probability_that_is_no_number_beside_others_that_sum_to_1() -> None:
+    a = np.full((2, 400), -np.log(400.0))
+    b = a.copy()
+    b[1] = -np.log(399.0)
+    b[1, 7] = np.nan
+    with pytest.raises(ValueError, match=r"q\[1, 7\] = nan is not a number"):
+        dkl.kl(dkl.LogProbs(a), dkl.LogProbs(b))
+
+
+@pytest.mark.usefixtures("loops")
+@pytest.mark.parametrize("dtype", list(BAR))
+def test_a_logit_at_the_end_of_the_range_where_the_other_side_has_little_mass(dtype: str, plainly: Plainly) -> None:
+    a = np.full((1, 400), -100.0, dtype)
+    a[0, :2] = 0.0, -75.0
+    b = a.copy()
+    b[0, 1] = np.finfo(dtype).min
+    for member in (dkl.kl, dkl.reverse_kl, dkl.jeffreys):
+        for p, q in ((a, b), (b, a)):
+            pair = dkl.Logits(p), dkl.Logits(q)
+            np.testing.assert_allclose(member(*pair), plainly(lambda m=member, x=pair: m(*x)), rtol=1e-5)
+
+
+def test_one_pair_by_numbers_at_the_ends_of_the_range(plainly: Plainly) -> None:
+    for member, p, q in (
+        (dkl.Alpha(3), [0.5, 0.5, 0.0], [3.5e-155, 3.5e-155, 1.0]),
+        (dkl.SkewKL(0.5), [1.0, 5e-324], [1.0, 5e-324]),
+    ):
+        np.testing.assert_allclose(member(p, q), plainly(lambda m=member, p=p, q=q: m(p, q)), rtol=1e-12)
+    with pytest.raises(ValueError, match="p sums to inf, not to 1"):
+        dkl.kl([1e308, 1e308], [0.5, 0.5])

@@ -66,6 +66,19 @@ def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
     assert "each process compiles them anew: set DKL_CACHE_DIR to a folder that can be written" in warnings
 
 
+def test_many_threads_may_make_the_first_call(tmp_path: Path) -> None:
+    code = """
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+import dkl
+x = np.full((8, 8192), 1 / 8192)
+members = [dkl.kl, dkl.tv] * 4
+with ThreadPoolExecutor(8) as pool:
+    print({float(v.sum()) for v in pool.map(lambda member: member(x, x[::-1]), members)})
+"""
+    assert _run(code, DKL_CACHE_DIR=str(tmp_path)) == "{0.0}\n"
+
+
 def test_a_fork_makes_threads_of_its_own() -> None:
     code = (
         LARGE

@@ -11,6 +11,7 @@ import hashlib
 import os
 import sys
 import tempfile
+import threading
 import warnings
 from functools import cache
 from importlib.metadata import version
@@ -26,9 +27,11 @@ from dkl.kernels.prefetch import prefetch
 """
 
 
-@cache
+_building = threading.RLock()
+
+
 def built(files: tuple[str, ...], base: ModuleType | None = None, traced: str = "", **settings: object) -> ModuleType:
-    """The module of some of the loops' files, with what is particular to it.
+    """The module of some of the loops' files, with what is particular to it; each is made once, by one thread.
 
     Parameters
     ----------
@@ -41,6 +44,12 @@ def built(files: tuple[str, ...], base: ModuleType | None = None, traced: str = 
     **settings
         Values of module-level names of the files, as Python writes them.
     """
+    with _building:
+        return _built(files, base, traced, **settings)
+
+
+@cache
+def _built(files: tuple[str, ...], base: ModuleType | None, traced: str, **settings: object) -> ModuleType:
     parts = [_HEADER, f"from {base.__name__} import *" if base else ""]
     for file in files:
         functions = ast.parse(traced).body if file == "traced" else None

@@ -6,6 +6,7 @@ A divergence's trace is run as it is, by Python, on floats.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 from dkl.kernels.trace import Core, traced
 
 _Function = Callable[[float, float, float, float, float, tuple[float, ...]], float]
+
+_LARGEST_EXPONENT = math.log(sys.float_info.max)
 
 
 def select(condition: bool, x: float, y: float) -> float:
@@ -22,12 +25,12 @@ def select(condition: bool, x: float, y: float) -> float:
 
 def exp(x: float) -> float:
     """exp(x), inf beyond the range."""
-    return math.exp(x) if x < 709.0 else math.inf
+    return math.exp(x) if x < _LARGEST_EXPONENT else math.inf
 
 
 def expm1(x: float) -> float:
     """exp(x) − 1, inf beyond the range."""
-    return math.expm1(x) if x < 709.0 else math.inf
+    return math.expm1(x) if x < _LARGEST_EXPONENT else math.inf
 
 
 def log_quotient(p: float, q: float, difference: float) -> float:

@@ -45,6 +45,11 @@ def share_out(function: Callable[[Work], None], pieces: list[Work]) -> None:
             function(piece)
 
     others = [_pool().submit(work) for _ in range(min(number(), len(pieces)) - 1)]
-    work()
+    try:
+        work()
+    finally:
+        # After an interruption nobody begins another piece.
+        for _ in queue:
+            pass
     for other in others:
         other.result()

@@ -40,6 +40,7 @@ FEW = 64
 #: Pairs of fewer entries are measured by the array library: compiling, or loading what is compiled, would take longer.
 LEAST = 1 << 15
 
+_TINIEST = 1e-290
 _numpy = namespace_of(x=np.empty(0))
 _LOADED = {"float32", "float64", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
 
@@ -133,6 +134,8 @@ def total(divergence: Divergence, p: FiniteOutcomes, q: FiniteOutcomes, axis: Ax
         return None
     x, y = job.p.array, job.q.array
     if any(getattr(z, "requires_grad", False) for z in (x, y)) and _torch().is_grad_enabled():
+        if x.is_inference() or y.is_inference():
+            return None
         return _differentiable(divergence, job)
     value = np.empty(x.shape[:-1], job.precision)
     flat = value.reshape(-1)
@@ -148,7 +151,7 @@ def total(divergence: Divergence, p: FiniteOutcomes, q: FiniteOutcomes, axis: Ax
         rows = job.xp.asarray(undecided)
         pair, _ = outcome_pair(replace(job.p, array=x[rows]), replace(job.q, array=y[rows]))
         value[undecided] = to_numpy(divergence.total(pair))
-    return job.xp.asarray(value)
+    return value if job.xp is _numpy else _torch().from_numpy(value)
 
 
 def total_of_few(divergence: Divergence, p: FiniteOutcomes, q: FiniteOutcomes, axis: Axis) -> Any:
@@ -166,7 +169,10 @@ def total_of_few(divergence: Divergence, p: FiniteOutcomes, q: FiniteOutcomes, a
     numbers = []
     for z in (x, y):
         values = z.tolist()
-        mass = math.fsum(values) if min(values) >= 0 else math.nan
+        # Numbers so small that a share of them underflows are left to the array library, like what is no probability.
+        if not (all(v == 0 or v > _TINIEST for v in values) and max(values) < 2):
+            return None
+        mass = math.fsum(values)
         if not abs(mass - 1) <= _tolerance(z.dtype):
             return None
         masses.append(mass)

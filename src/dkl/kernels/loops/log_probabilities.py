@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dkl.kernels.loops.decorators import inline
-from dkl.kernels.loops.float32 import INFINITY, PITCH, ZERO
+from dkl.kernels.loops.float32 import INFINITY, ONE, PITCH, ZERO
 from dkl.kernels.loops.primitives import edge, exp, finite, select
 from dkl.kernels.loops.traced import log_gradient, term
 
@@ -12,14 +12,14 @@ STATISTICS = 0
 
 @inline
 def measure(a, b, work, at, c):
-    """The term of one outcome, p and q, whose sums show what is no log-probability, and nothing lower than 0."""
+    """The term of one outcome, p, q, and a number below 0 if either is no log-probability."""
     p, q = exp(a), exp(b)
     in_p, in_q = a > -INFINITY, b > -INFINITY
     both = in_p & in_q
     log_p, log_q = select(both, a, ZERO), select(both, b, ZERO)
     inside = term(p, q, log_p - log_q, log_p, log_q, c)
     outside = select(in_q, edge(q, c[0]), select(in_p, edge(p, c[1]), ZERO))
-    return select(both, inside, outside), p, q, ZERO
+    return select(both, inside, outside), p, q, select((a < INFINITY) & (b < INFINITY), ZERO, -ONE)
 
 
 @inline

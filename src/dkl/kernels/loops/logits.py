@@ -35,6 +35,7 @@ from dkl.kernels.loops.primitives import (
 TOPS, MAXIMA, MASSES, SHARES, MOMENTS, STATISTICS = 3, 7, 4, 4, 2, 9
 # Differences are kept this far inside the floating range, so that a sum of them stays there too.
 FARTHEST = LARGEST * F(2.0**-30)
+NOTHING = F(np.nan)
 X, Y = 9 * PITCH, 10 * PITCH
 ROWS = 11 + STATISTICS
 
@@ -294,7 +295,8 @@ def take_moments(work, count):
         near = weight * select(n == 0, remainder, (power - ONE) - u)
         far = select(exponent > LOWEST_NORMAL, power, ZERO) - weight * (ONE + u)
         work[j] += select(modest, near, select(exponent > ONE, ONE, far))
-        work[PITCH + j] += weight * u
+        # A difference beyond the bound makes the mean of no use where it has weight.
+        work[PITCH + j] += select((abs(d) < FARTHEST) | (weight == ZERO), weight * u, NOTHING)
 
 
 @cached_kernel
@@ -333,13 +335,12 @@ def after_moments(moments, maxima, gains, statistics, kl, start, stop):
     """κ and the constant of the log-ratio, whether u is small; and KL(P‖Q), NaN where the next pass must make it."""
     for r in range(start, stop):
         moment, mean = moments[0, r], moments[1, r]
-        agree = moment < 1 and gains[0, r] + gains[1, r] < np.inf
+        agree = moment < 1 and mean == mean and gains[0, r] + gains[1, r] < np.inf
         total = F(moment + mean) if agree else ZERO
         statistics[7, r] = log1p(total) + (F(gains[1, r]) - F(gains[0, r])) if agree else ZERO
         statistics[8, r] = ONE if agree else ZERO
         # Where P's outcomes are all Q's. Far apart: E[a − b] less the difference of the normalisers.
         c = np.float64(statistics[6, r])
         far = c - mean + ((np.float64(statistics[3, r]) - np.float64(statistics[2, r])) + (maxima[1, r] - maxima[3, r]))
-        far = far if abs(mean) < FARTHEST * F(2.0**-30) else np.nan
         near = max(moment - excess(total), 0.0) + gains[1, r]
         kl[r] = np.inf if maxima[4, r] > 0 else near if agree else far
