@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dkl.kernels.loops.decorators import inline
 from dkl.kernels.loops.float32 import INFINITY, PITCH, ZERO
-from dkl.kernels.loops.logits import offset_free
+from dkl.kernels.loops.logits import FARTHEST, offset_free
 from dkl.kernels.loops.primitives import bounded_exp, edge, exp, finite, select
 from dkl.kernels.loops.traced import log_gradient, term
 
@@ -25,7 +25,9 @@ def outcome(a, b, work, at):
     d = offset_free(a, b, work[at + 4 * PITCH], work[at + 5 * PITCH])
     p, q = bounded_exp(log_p), bounded_exp(log_q)
     log_p, log_q = select(both, log_p, ZERO), select(both, log_q, ZERO)
-    log_ratio = select(work[at + 8 * PITCH] > ZERO, work[at + 7 * PITCH] + (d - work[at + 6 * PITCH]), log_p - log_q)
+    # Far apart, or where the difference had to be bounded, the two logarithms themselves.
+    close = (work[at + 8 * PITCH] > ZERO) & (abs(d) < FARTHEST)
+    log_ratio = select(close, work[at + 7 * PITCH] + (d - work[at + 6 * PITCH]), log_p - log_q)
     return p, q, select(both, log_ratio, ZERO), log_p, log_q, in_p, in_q
 
 
