@@ -27,7 +27,6 @@ _HELD = 1 << 21
 _SHORT = 32
 #: Numbers that the loops keep of each row of logits: those of :mod:`dkl.kernels.loops.logits`, and KL.
 STATISTICS = 10
-_LANES = {"float32": 256, "float64": 128}
 # Beyond it a sum of exponentials came near the end of the floating range.
 _LARGEST_MASS = {"float32": 1e30, "float64": 1e280}
 # Of P and then Q: the memory, where the first row starts, and the distances of rows and of outcomes.
@@ -118,7 +117,7 @@ class _Job:
         beside = r.x_step != 1 and r.y_step != 1 and abs(r.x_row) <= 1 and abs(r.y_row) <= 1
         self.along = r.outcomes > _SHORT and not beside
         # Rows that lie side by side are taken by the page, so that what is fetched with an entry is used as well.
-        least = 1 if self.along else _BESIDE if beside else _LANES[pair.precision]
+        least = 1 if self.along else _BESIDE if beside else _primitives(pair.precision).LANES
         # How rows are dealt out changes no row's result: there is work for every thread, if there are rows for it.
         share = -(-r.rows // threads.number())
         self.rows_each = min(r.rows, max(least, min(share, _PIECE // r.outcomes)))
@@ -233,7 +232,7 @@ class _Job:
     def first_part(self, loop: Callable[..., None], where: Geometry, rows: int, made: int) -> NumPyArray:
         """What a loop leaves of the first outcomes of each row."""
         out = np.empty((made, rows))
-        loop(*where, rows, 0, min(_LANES[self.pair.precision], self.runs.outcomes), self.along, out, 0)
+        loop(*where, rows, 0, min(_primitives(self.pair.precision).LANES, self.runs.outcomes), self.along, out, 0)
         return out
 
     def shared(self, where: Geometry, rows: int) -> tuple[NumPyArray, NumPyArray, NumPyArray, NumPyArray]:
@@ -271,6 +270,10 @@ class _Job:
 
     def loops(self) -> ModuleType:
         """What does not depend on the divergence."""
-        primitives = built(("decorators", self.pair.precision, "primitives"))
-        lanes = built(("loading", "lanes"), primitives, **self.pair.loads)
+        lanes = built(("loading", "lanes"), _primitives(self.pair.precision), **self.pair.loads)
         return built(("logits",), lanes) if self.pair.source == "softmax" else lanes
+
+
+def _primitives(precision: str) -> ModuleType:
+    """The numbers and elementary functions of a precision."""
+    return built(("decorators", precision, "primitives"))

@@ -15,9 +15,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
-Boolean = "boolean"
-Real = "real"
-
 #: What a traced function is given of an outcome; of probabilities, the last three are made where they are needed.
 ARGUMENTS = ("p", "q", "log_ratio", "log_p", "log_q")
 
@@ -35,12 +32,12 @@ class Trace:
         """A symbol for an argument of the function."""
         return Symbol(self, name)
 
-    def step(self, expression: str, kind: str = Real) -> Symbol:
+    def step(self, expression: str) -> Symbol:
         """The symbol that holds the value of an expression."""
         if expression not in self._known:
             name = f"v{len(self.steps)}"
             self.steps.append(f"{name} = {expression}")
-            self._known[expression] = Symbol(self, name, kind)
+            self._known[expression] = Symbol(self, name)
         return self._known[expression]
 
     def lift(self, value: Any) -> Symbol:
@@ -64,7 +61,7 @@ class Trace:
 class Symbol:
     """A real or boolean value of a traced function."""
 
-    __slots__ = ("kind", "name", "trace")
+    __slots__ = ("name", "trace")
 
     if TYPE_CHECKING:
         # Made below, all alike.
@@ -74,8 +71,8 @@ class Symbol:
         def __mul__(self, other: Any) -> Symbol: ...
         def __rmul__(self, other: Any) -> Symbol: ...
 
-    def __init__(self, trace: Trace, name: str, kind: str = Real) -> None:
-        self.trace, self.name, self.kind = trace, name, kind
+    def __init__(self, trace: Trace, name: str) -> None:
+        self.trace, self.name = trace, name
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -94,15 +91,15 @@ class Symbol:
         return self.trace.step(f"-{self.name}")
 
     def __invert__(self) -> Symbol:
-        return self.trace.step(f"not {self.name}", Boolean)
+        return self.trace.step(f"not {self.name}")
 
 
-def _binary(operator: str, kind: str = Real) -> tuple[Callable[[Symbol, Any], Symbol], Callable[[Symbol, Any], Symbol]]:
+def _binary(operator: str) -> tuple[Callable[[Symbol, Any], Symbol], Callable[[Symbol, Any], Symbol]]:
     def forward(self: Symbol, other: Any) -> Symbol:
-        return self.trace.step(f"{self.name} {operator} {self.trace.lift(other).name}", kind)
+        return self.trace.step(f"{self.name} {operator} {self.trace.lift(other).name}")
 
     def reflected(self: Symbol, other: Any) -> Symbol:
-        return self.trace.step(f"{self.trace.lift(other).name} {operator} {self.name}", kind)
+        return self.trace.step(f"{self.trace.lift(other).name} {operator} {self.name}")
 
     return forward, reflected
 
@@ -112,7 +109,7 @@ for _name, _operator in (("add", "+"), ("sub", "-"), ("mul", "*"), ("truediv", "
     setattr(Symbol, f"__{_name}__", _forward)
     setattr(Symbol, f"__r{_name}__", _reflected)
 for _name, _operator in (("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">="), ("eq", "=="), ("and", "&"), ("or", "|")):
-    setattr(Symbol, f"__{_name}__", _binary(_operator, Boolean)[0])
+    setattr(Symbol, f"__{_name}__", _binary(_operator)[0])
 
 
 class Namespace:
