@@ -23,7 +23,7 @@ import math
 import numpy as np
 from numba import njit
 from dkl.kernels.polynomials import ATANH_64, EXP_32, EXP_64, LOG_32
-from dkl.kernels.prefetch import prefetch
+from dkl.kernels.intrinsics import larger, prefetch, select, widest
 """
 
 
@@ -85,7 +85,9 @@ def _body(file: str, settings: dict[str, object]) -> str:
 @cache
 def _around() -> str:
     """What a compiled loop depends on beside its own source."""
-    files = [Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8") for name in ("polynomials", "prefetch")]
+    files = [
+        Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8") for name in ("polynomials", "intrinsics")
+    ]
     return "".join([version("numba"), *files])
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from dkl.kernels.trace import Core, traced
 
-_Function = Callable[[float, float, float, float, float, tuple[float, ...]], float]
+_Function = Callable[[float, float, float, float, float, float, tuple[float, ...]], float]
 
 _LARGEST_EXPONENT = math.log(sys.float_info.max)
 
@@ -75,7 +75,7 @@ def total(core: Core, p: list[float], q: list[float]) -> float:
     terms = []
     for x, y in zip(p, q, strict=True):
         if x > 0:
-            terms.append(term(x, y, 0.0, 0.0, 0.0, constants) if y > 0 else x * p_alone)
+            terms.append(term(x, y, x - y, 0.0, 0.0, 0.0, constants) if y > 0 else x * p_alone)
         elif y > 0:
             terms.append(y * q_alone)
     return math.fsum(terms) if math.inf not in terms else math.inf

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 #: What a traced function is given of an outcome; of probabilities, the last three are made where they are needed.
-ARGUMENTS = ("p", "q", "log_ratio", "log_p", "log_q")
+ARGUMENTS = ("p", "q", "difference", "log_ratio", "log_p", "log_q")
 
 
 @dataclass(eq=False)
@@ -234,7 +234,7 @@ def traced(core: Core, source: str, precision: str) -> tuple[str, tuple[float, .
 
 
 def _outcomes(trace: Trace, source: str) -> Outcomes:
-    p, q, log_ratio, log_p, log_q = (trace.input(name) for name in ARGUMENTS)
+    p, q, difference, log_ratio, log_p, log_q = (trace.input(name) for name in ARGUMENTS)
     if source == "probabilities":
-        return Outcomes(p, q, p - q, from_logs=False)
-    return Outcomes(p, q, trace.step("difference_from_log(p, q, log_ratio)"), True, log_ratio, log_p, log_q)
+        return Outcomes(p, q, difference, from_logs=False)
+    return Outcomes(p, q, difference, True, log_ratio, log_p, log_q)

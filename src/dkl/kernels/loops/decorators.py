@@ -11,5 +11,7 @@ CACHE = False
 inline = njit(nogil=True, error_model="numpy", fastmath={"contract"}, forceinline=True)
 # Compensated sums must be rounded as they are written.
 exact = njit(nogil=True, error_model="numpy", forceinline=True)
+# What is merged along a row may be merged in any order, so that many outcomes go into one instruction.
+in_any_order = njit(nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"}, forceinline=True)
 kernel = njit(nogil=True, error_model="numpy")
 cached_kernel = njit(nogil=True, error_model="numpy", cache=CACHE)

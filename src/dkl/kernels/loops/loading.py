@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from dkl.kernels.intrinsics import select
 from dkl.kernels.loops.decorators import inline
 from dkl.kernels.loops.float32 import INFINITY, ZERO, F
-from dkl.kernels.loops.primitives import log, select
+from dkl.kernels.loops.primitives import log
 
 
 @inline

@@ -19,25 +19,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from dkl.kernels.loops.decorators import cached_kernel, exact, inline, kernel
-from dkl.kernels.loops.float32 import INFINITY, LANES, LARGEST, LOWEST_NORMAL, ONE, PITCH, ZERO, F
-from dkl.kernels.loops.lanes import STEPS, bring, clear, fetch_x, fetch_y, fold, widen
+from dkl.kernels.intrinsics import select
+from dkl.kernels.loops.decorators import cached_kernel, exact, inline
+from dkl.kernels.loops.float32 import INFINITY, LARGEST, LOWEST_NORMAL, ONE, ZERO, F
 from dkl.kernels.loops.primitives import (
     bounded_exp,
     bounded_exp_parts,
     excess,
     log,
     log1p,
-    select,
     two_difference,
 )
 
-TOPS, MAXIMA, MASSES, SHARES, MOMENTS, STATISTICS = 3, 7, 4, 4, 2, 9
 # Differences are kept this far inside the floating range, so that a sum of them stays there too.
 FARTHEST = LARGEST * F(2.0**-30)
+# Beyond it a sum of exponentials came near the end of the floating range.
+LARGEST_MASS = LARGEST * F(1e-8)
 NOTHING = F(np.nan)
-X, Y = 9 * PITCH, 10 * PITCH
-ROWS = 11 + STATISTICS
 
 
 @exact
@@ -51,207 +49,75 @@ def offset_free(a, b, top_high, top_low):
 
 
 @inline
-def larger(x, y):
-    """The larger of two numbers."""
-    return x if x > y else y
+def take_maxima(a, b, known, c):
+    """For the maxima: a, b, and both once more where both are possible; the lowest number for what is no logit.
+
+    (With −inf there, a compiler sees that nothing can come of it and makes a branch, which no vector survives.)
+    """
+    in_a, in_b = abs(a) < INFINITY, abs(b) < INFINITY
+    both = in_a & in_b
+    return select(in_a, a, -LARGEST), select(in_b, b, -LARGEST), select(both, a, -LARGEST), select(both, b, -LARGEST)
 
 
-@kernel
-def take_tops(work, count):
-    """The maxima of one tile, and NaN where an entry is not finite."""
-    for j in range(count):
-        a, b = work[X + j], work[Y + j]
-        work[j] = larger(a, work[j])
-        work[PITCH + j] = larger(b, work[PITCH + j])
-        work[2 * PITCH + j] += (a - a) + (b - b)
-
-
-@cached_kernel
-def tops(x, x_start, x_row, x_step, y, y_start, y_row, y_step, rows, first, last, along, out, slot):
-    """Per row, or of its first outcomes: the largest a and b, and NaN if any entry is not finite."""
-    work = np.empty(ROWS * PITCH, F)
-    row = 0
-    while row < rows:
-        used = min(LANES, last - first) if along else min(LANES, rows - row)
-        for j in range(TOPS * PITCH):
-            work[j] = ZERO if j >= 2 * PITCH else -INFINITY
-        k = first
-        while k < last:
-            count = min(LANES, last - k) if along else used
-            fetch_x(x, x_start + row * x_row + k * x_step, x_step if along else x_row, count, work, X)
-            fetch_y(y, y_start + row * y_row + k * y_step, y_step if along else y_row, count, work, Y)
-            take_tops(work, count)
-            k += LANES if along else 1
-        if along:
-            for j in range(1, used):
-                work[0] = larger(work[j], work[0])
-                work[PITCH] = larger(work[PITCH + j], work[PITCH])
-                work[2 * PITCH] += work[2 * PITCH + j]
-            used = 1
-        for i in range(TOPS):
-            for j in range(used):
-                out[i, slot + j] = work[i * PITCH + j]
-        slot += used
-        row += used
-
-
-@kernel
-def take_maxima(work, count):
-    """The maxima of one tile: of a, b, a and b where both are possible; and whether an outcome is P's or Q's alone."""
-    for j in range(count):
-        a, b = work[X + j], work[Y + j]
-        in_a, in_b = a > -INFINITY, b > -INFINITY
-        both = in_a & in_b
-        work[j] = larger(a, work[j])
-        work[PITCH + j] = larger(b, work[PITCH + j])
-        work[2 * PITCH + j] = larger(select(both, a, -INFINITY), work[2 * PITCH + j])
-        work[3 * PITCH + j] = larger(select(both, b, -INFINITY), work[3 * PITCH + j])
-        work[4 * PITCH + j] = larger(select(in_a & (not in_b), ONE, ZERO), work[4 * PITCH + j])
-        work[5 * PITCH + j] = larger(select(in_b & (not in_a), ONE, ZERO), work[5 * PITCH + j])
-        # Neither NaN nor +inf is a logit.
-        work[6 * PITCH + j] = larger(select((a < INFINITY) & (b < INFINITY), ZERO, ONE), work[6 * PITCH + j])
+@inline
+def take_flags(a, b, known, c):
+    """For the numbers of them: outcomes of P alone, of Q alone, of both, and entries that are no logits."""
+    in_a, in_b = a > -INFINITY, b > -INFINITY
+    # Neither NaN nor +inf is a logit.
+    logits = (a < INFINITY) & (b < INFINITY)
+    return (
+        select(in_a & (not in_b), ONE, ZERO),
+        select(in_b & (not in_a), ONE, ZERO),
+        select(in_a & in_b, ONE, ZERO),
+        select(logits, ZERO, ONE),
+    )
 
 
 @cached_kernel
-def maxima(x, x_start, x_row, x_step, y, y_start, y_row, y_step, rows, first, last, along, out, slot):
-    """Per row: the largest a and b, the same over the shared outcomes, and three flags."""
-    work = np.empty(ROWS * PITCH, F)
-    row = 0
-    while row < rows:
-        used = min(LANES, last - first) if along else min(LANES, rows - row)
-        for j in range(MAXIMA * PITCH):
-            work[j] = ZERO if j >= 4 * PITCH else -INFINITY
-        k = first
-        while k < last:
-            count = min(LANES, last - k) if along else used
-            fetch_x(x, x_start + row * x_row + k * x_step, x_step if along else x_row, count, work, X)
-            fetch_y(y, y_start + row * y_row + k * y_step, y_step if along else y_row, count, work, Y)
-            take_maxima(work, count)
-            k += LANES if along else 1
-        if along:
-            for i in range(MAXIMA):
-                for j in range(1, used):
-                    work[i * PITCH] = larger(work[i * PITCH + j], work[i * PITCH])
-            used = 1
-        for i in range(MAXIMA):
-            for j in range(used):
-                out[i, slot + j] = work[i * PITCH + j]
-        slot += used
-        row += used
-
-
-@cached_kernel
-def after_maxima(maxima, statistics, start, stop):
+def after_maxima(maxima, statistics, rows):
     """The largest logits, and the difference of the largest shared ones."""
-    for r in range(start, stop):
-        none = maxima[2, r] == -np.inf
+    for r in range(rows):
+        none = maxima[6, r] == 0
         a, b = (ZERO, ZERO) if none else (F(maxima[2, r]), F(maxima[3, r]))
         high, low = two_difference(a, b)
         statistics[0, r], statistics[1, r] = F(maxima[0, r]), F(maxima[1, r])
         statistics[4, r], statistics[5, r] = high, low
+    return statistics
 
 
-@kernel
-def take_masses(work, count):
-    """The masses of one tile, of P and of Q; Σ exp(a − reference)·d; and NaN where an entry is not finite."""
-    at = 11 * PITCH
-    for j in range(count):
-        a, b = work[X + j], work[Y + j]
-        mass_a = bounded_exp(a - work[at + j])
-        work[j] += mass_a
-        work[PITCH + j] += bounded_exp(b - work[at + PITCH + j])
-        # About the mean of d is enough: where an outcome is extreme, or no shared one, any number will do.
-        d = (a - b) - work[at + 4 * PITCH + j]
-        work[2 * PITCH + j] += mass_a * select(abs(d) < FARTHEST, d, ZERO)
-        work[3 * PITCH + j] += (a - a) + (b - b)
+@inline
+def take_masses(a, b, known, c):
+    """For the sums: the masses of P and of Q; exp(a − reference)·d; and NaN where an entry is not finite."""
+    mass_a, mass_b = bounded_exp(a - known[0]), bounded_exp(b - known[1])
+    # About the mean of d is enough: where an outcome is extreme, or no shared one, any number will do.
+    d = (a - b) - known[4]
+    return mass_a, mass_b, mass_a * select(abs(d) < FARTHEST, d, ZERO), (a - a) + (b - b)
 
 
-@cached_kernel
-def masses(x, x_start, x_row, x_step, y, y_start, y_row, y_step, rows, first, last, along, statistics, out, slot):
-    """Per row: the masses of P and Q relative to their references, Σ exp(a − reference)·d, and a trap."""
-    work = np.empty(ROWS * PITCH, F)
-    wide = np.empty(MASSES * PITCH, np.float64)
-    row = 0
-    while row < rows:
-        used = min(LANES, last - first) if along else min(LANES, rows - row)
-        bring(statistics, STATISTICS, row, used, along, work, 11 * PITCH)
-        clear(work, MASSES)
-        clear(wide, MASSES)
-        k = first
-        while k < last:
-            stop = min(last, k + STEPS * (LANES if along else 1))
-            while k < stop:
-                count = min(LANES, last - k) if along else used
-                fetch_x(x, x_start + row * x_row + k * x_step, x_step if along else x_row, count, work, X)
-                fetch_y(y, y_start + row * y_row + k * y_step, y_step if along else y_row, count, work, Y)
-                take_masses(work, count)
-                k += LANES if along else 1
-            widen(work, MASSES, wide)
-        if along:
-            fold(wide, MASSES)
-            used = 1
-        for i in range(MASSES):
-            for j in range(used):
-                out[i, slot + j] = wide[i * PITCH + j]
-        slot += used
-        row += used
-
-
-@kernel
-def take_shares(work, count):
-    """The masses of one tile: of P on the shared outcomes and outside them, and the same of Q."""
-    at = 11 * PITCH
-    for j in range(count):
-        a, b = work[X + j], work[Y + j]
-        both = (a > -INFINITY) & (b > -INFINITY)
-        mass_a, mass_b = bounded_exp(a - work[at + j]), bounded_exp(b - work[at + PITCH + j])
-        work[j] += select(both, mass_a, ZERO)
-        work[PITCH + j] += select(both, ZERO, mass_a)
-        work[2 * PITCH + j] += select(both, mass_b, ZERO)
-        work[3 * PITCH + j] += select(both, ZERO, mass_b)
-
-
-@cached_kernel
-def shares(x, x_start, x_row, x_step, y, y_start, y_row, y_step, rows, first, last, along, statistics, out, slot):
-    """Per row: the masses of P and then Q on the shared outcomes and outside them, relative to their references."""
-    work = np.empty(ROWS * PITCH, F)
-    wide = np.empty(SHARES * PITCH, np.float64)
-    row = 0
-    while row < rows:
-        used = min(LANES, last - first) if along else min(LANES, rows - row)
-        bring(statistics, STATISTICS, row, used, along, work, 11 * PITCH)
-        clear(work, SHARES)
-        clear(wide, SHARES)
-        k = first
-        while k < last:
-            stop = min(last, k + STEPS * (LANES if along else 1))
-            while k < stop:
-                count = min(LANES, last - k) if along else used
-                fetch_x(x, x_start + row * x_row + k * x_step, x_step if along else x_row, count, work, X)
-                fetch_y(y, y_start + row * y_row + k * y_step, y_step if along else y_row, count, work, Y)
-                take_shares(work, count)
-                k += LANES if along else 1
-            widen(work, SHARES, wide)
-        if along:
-            fold(wide, SHARES)
-            used = 1
-        for i in range(SHARES):
-            for j in range(used):
-                out[i, slot + j] = wide[i * PITCH + j]
-        slot += used
-        row += used
+@inline
+def take_shares(a, b, known, c):
+    """For the sums: the masses of P on the shared outcomes and outside them, and the same of Q."""
+    both = (a > -INFINITY) & (b > -INFINITY)
+    mass_a, mass_b = bounded_exp(a - known[0]), bounded_exp(b - known[1])
+    return (
+        select(both, mass_a, ZERO),
+        select(both, ZERO, mass_a),
+        select(both, mass_b, ZERO),
+        select(both, ZERO, mass_b),
+    )
 
 
 @inline
 def apart(maxima, r):
     """How far the references of the differences lie from those of the exponentials."""
-    return (maxima[1, r] - maxima[3, r]) - (maxima[0, r] - maxima[2, r]) if maxima[2, r] > -np.inf else 0.0
+    return (maxima[1, r] - maxima[3, r]) - (maxima[0, r] - maxima[2, r]) if maxima[6, r] > 0 else 0.0
 
 
 @cached_kernel
-def after_masses(masses, maxima, statistics, gains, start, stop):
-    """The normalisers and c, as if all outcomes were shared."""
-    for r in range(start, stop):
+def after_masses(masses, maxima, statistics, gains, rows):
+    """The normalisers and c, as if all outcomes were shared; and whether every row's references serve."""
+    served = True
+    for r in range(rows):
         mass = masses[0, r]
         statistics[2, r] = log(F(mass))
         statistics[3, r] = log(F(masses[1, r]))
@@ -260,12 +126,14 @@ def after_masses(masses, maxima, statistics, gains, start, stop):
         statistics[8, r] = F(np.float64(statistics[6, r]) + apart(maxima, r) - np.float64(statistics[2, r]))
         gains[0, r] = 0.0
         gains[1, r] = 0.0
+        served &= (mass < LARGEST_MASS) & (masses[1, r] < LARGEST_MASS) & (masses[3, r] == 0)
+    return served
 
 
 @cached_kernel
-def after_shares(shares, maxima, statistics, gains, start, stop):
+def after_shares(shares, maxima, statistics, gains, rows):
     """P's mass on the shared outcomes, and what the others add to the log-ratio: of P, of Q."""
-    for r in range(start, stop):
+    for r in range(rows):
         inside_p, inside_q = shares[0, r], shares[2, r]
         some_p, some_q = inside_p > 0, inside_q > 0
         inside_p, inside_q = select(some_p, inside_p, 1.0), select(some_q, inside_q, 1.0)
@@ -276,64 +144,29 @@ def after_shares(shares, maxima, statistics, gains, start, stop):
         gains[1, r] = log1p(F(shares[3, r] / inside_q)) if some_q else np.inf
 
 
-@kernel
-def take_moments(work, count):
-    """Σ w·(exp(u) − 1 − u) and Σ w·u of one tile, w the weight under P."""
-    at = 11 * PITCH
-    for j in range(count):
-        a, b = work[X + j], work[Y + j]
-        d = offset_free(a, b, work[at + 4 * PITCH + j], work[at + 5 * PITCH + j])
-        u = work[at + 6 * PITCH + j] - d
-        lowered = a - work[at + j]
-        weight = select(b > -INFINITY, bounded_exp(lowered) * work[at + 7 * PITCH + j], ZERO)
-        # exp(u) may overflow where its weight is tiny; together they are q, rescaled to P's centre. Where even that
-        # exceeds e the pair does not nearly agree, and a 1 says so without a number that could overflow.
-        modest = u < ONE
-        exponent = select(a > -INFINITY, (b - work[at + PITCH + j]) + work[at + 8 * PITCH + j], -INFINITY)
-        n, one, f, remainder = bounded_exp_parts(select(modest, u, select(exponent < ONE, exponent, ONE)))
-        power = ((f + remainder) + ONE) * one
-        near = weight * select(n == 0, remainder, (power - ONE) - u)
-        far = select(exponent > LOWEST_NORMAL, power, ZERO) - weight * (ONE + u)
-        work[j] += select(modest, near, select(exponent > ONE, ONE, far))
-        # A difference beyond the bound makes the mean of no use where it has weight.
-        work[PITCH + j] += select((abs(d) < FARTHEST) | (weight == ZERO), weight * u, NOTHING)
+@inline
+def take_moments(a, b, known, c):
+    """For the sums: w·(exp(u) − 1 − u) and w·u, w the weight under P."""
+    d = offset_free(a, b, known[4], known[5])
+    u = known[6] - d
+    weight = select(b > -INFINITY, bounded_exp(a - known[0]) * known[7], ZERO)
+    # exp(u) may overflow where its weight is tiny; together they are q, rescaled to P's centre. Where even that
+    # exceeds e the pair does not nearly agree, and a 1 says so without a number that could overflow.
+    modest = u < ONE
+    exponent = select(a > -INFINITY, (b - known[1]) + known[8], -INFINITY)
+    n, one, f, remainder = bounded_exp_parts(select(modest, u, select(exponent < ONE, exponent, ONE)))
+    power = ((f + remainder) + ONE) * one
+    near = weight * select(n == 0, remainder, (power - ONE) - u)
+    far = select(exponent > LOWEST_NORMAL, power, ZERO) - weight * (ONE + u)
+    # A difference beyond the bound makes the mean of no use where it has weight.
+    mean = select((abs(d) < FARTHEST) | (weight == ZERO), weight * u, NOTHING)
+    return select(modest, near, select(exponent > ONE, ONE, far)), mean, ZERO, ZERO
 
 
 @cached_kernel
-def moments(x, x_start, x_row, x_step, y, y_start, y_row, y_step, rows, first, last, along, statistics, out, slot):
-    """Per row: E[exp(u) − 1 − u] under P on the shared outcomes, at least 1 where it is not small; and E[u]."""
-    work = np.empty(ROWS * PITCH, F)
-    wide = np.empty(MOMENTS * PITCH, np.float64)
-    row = 0
-    while row < rows:
-        used = min(LANES, last - first) if along else min(LANES, rows - row)
-        bring(statistics, STATISTICS, row, used, along, work, 11 * PITCH)
-        clear(work, MOMENTS)
-        clear(wide, MOMENTS)
-        k = first
-        while k < last:
-            stop = min(last, k + STEPS * (LANES if along else 1))
-            while k < stop:
-                count = min(LANES, last - k) if along else used
-                fetch_x(x, x_start + row * x_row + k * x_step, x_step if along else x_row, count, work, X)
-                fetch_y(y, y_start + row * y_row + k * y_step, y_step if along else y_row, count, work, Y)
-                take_moments(work, count)
-                k += LANES if along else 1
-            widen(work, MOMENTS, wide)
-        if along:
-            fold(wide, MOMENTS)
-            used = 1
-        for i in range(MOMENTS):
-            for j in range(used):
-                out[i, slot + j] = wide[i * PITCH + j]
-        slot += used
-        row += used
-
-
-@cached_kernel
-def after_moments(moments, maxima, gains, statistics, kl, start, stop):
+def after_moments(moments, maxima, gains, statistics, kl, rows):
     """κ and the constant of the log-ratio, whether u is small; and KL(P‖Q), NaN where the next pass must make it."""
-    for r in range(start, stop):
+    for r in range(rows):
         moment, mean = moments[0, r], moments[1, r]
         agree = moment < 1 and mean == mean and gains[0, r] + gains[1, r] < np.inf
         total = F(moment + mean) if agree else ZERO

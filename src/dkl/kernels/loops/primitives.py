@@ -6,6 +6,7 @@ one instruction. Arguments outside a function's domain give any number, and no t
 
 from __future__ import annotations
 
+from dkl.kernels.intrinsics import select
 from dkl.kernels.loops.decorators import exact, inline
 from dkl.kernels.loops.float32 import (
     BIAS,
@@ -33,12 +34,6 @@ from dkl.kernels.loops.float32 import (
     exp_remainder,
     log_remainder,
 )
-
-
-@inline
-def select(condition, x, y):
-    """``x`` if the condition holds, else ``y``."""
-    return x if condition else y
 
 
 @inline
@@ -197,10 +192,18 @@ def kl_term_from_log(p, q, log_ratio):
 
 
 @inline
-def difference_from_log(p, q, log_ratio):
-    """P − q, given log(p/q)."""
-    fall = expm1(-abs(log_ratio))
-    return select(log_ratio > ZERO, -p * fall, q * fall)
+def pair_from_logs(log_p, log_q, log_ratio):
+    """p, q and p − q: the larger of the two, and of exp(−|log(p/q)|) what the smaller and the difference need.
+
+    As in ``bounded_exp``, what is no normal number any more is 0.
+    """
+    p_larger = log_ratio > ZERO
+    largest, fall = bounded_exp(select(p_larger, log_p, log_q)), -abs(log_ratio)
+    n, power, f, remainder = bounded_exp_parts(fall)
+    small = f + remainder
+    share = (small + ONE) * power
+    smaller, apart = select(fall > LOWEST_NORMAL, largest * share, ZERO), largest * select(n == 0, small, share - ONE)
+    return select(p_larger, largest, smaller), select(p_larger, smaller, largest), select(p_larger, -apart, apart)
 
 
 @exact

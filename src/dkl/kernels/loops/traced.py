@@ -11,12 +11,12 @@ from dkl.kernels.loops.primitives import kl_term, log_quotient
 
 
 @inline
-def term(p, q, log_ratio, log_p, log_q, c):
+def term(p, q, difference, log_ratio, log_p, log_q, c):
     """q·f(p/q), where p > 0 and q > 0."""
-    return kl_term(p, q, p - q)
+    return kl_term(p, q, difference)
 
 
 @inline
-def log_gradient(p, q, log_ratio, log_p, log_q, c):
+def log_gradient(p, q, difference, log_ratio, log_p, log_q, c):
     """Its derivatives with respect to log p and log q."""
-    return p * log_quotient(p, q, p - q), -(p - q)
+    return p * log_quotient(p, q, difference), -difference
