@@ -46,7 +46,7 @@ def compiling() -> bool:
 
 
 # The namespace of each type of array met so far; None for a type that is no array. A dictionary and not
-# functools.cache, # through which torch.compile cannot see.
+# functools.cache, through which torch.compile cannot see.
 _namespaces: dict[type, Namespace | None] = {}
 
 
@@ -138,9 +138,14 @@ def default_dtype(xp: Namespace) -> Any:
     return xp.__array_namespace_info__().default_dtypes()["real floating"]
 
 
+_halves: dict[Any, bool] = {}
+
+
 def is_half(dtype: Any) -> bool:
     """Whether a dtype is float16 or bfloat16, by name: the array API standard knows neither."""
-    return str(dtype).removeprefix("torch.") in ("float16", "bfloat16")
+    if dtype not in _halves:
+        _halves[dtype] = str(dtype).removeprefix("torch.") in ("float16", "bfloat16")
+    return _halves[dtype]
 
 
 def widest(xp: Namespace, x: Array) -> Array:

@@ -154,6 +154,38 @@ def test_terms_of_probabilities_of_every_size(name: str, precision: str) -> None
     assert off.max() <= allowed, f"{off.max()} ulp at {p[worst]!r}, {q[worst]!r}"
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_pair_from_its_logarithms(precision: str) -> None:
+    """p, q and p − q, given log p, log q and a log(p/q) far more precise than their difference."""
+    rng, finfo = np.random.default_rng(5), np.finfo(precision)
+    log_p = -np.exp2(rng.uniform(-20, 6, 2000)).astype(precision)
+    log_ratio = (np.exp2(rng.uniform(-40, 4, 2000)) * rng.choice([-1, 1], 2000)).astype(precision)
+    log_q = log_p - log_ratio
+    kept = (log_q < 0) & (log_q > -80)
+    log_p, log_q, log_ratio = log_p[kept], log_q[kept], log_ratio[kept]
+    function = primitives(precision).pair_from_logs
+    made = np.array([function(*row) for row in zip(log_p, log_q, log_ratio, strict=True)], precision).T
+    with mp.workdps(60):
+        for name, got in zip(("p", "q", "p − q"), made, strict=True):
+            exact = []
+            for a, b, u in zip(log_p, log_q, log_ratio, strict=True):
+                larger = mp.exp(mpf(float(max(a, b))))
+                smaller = larger * mp.exp(-abs(mpf(float(u))))
+                p, q = (larger, smaller) if u > 0 else (smaller, larger)
+                exact.append({"p": p, "q": q, "p − q": p - q}[name])
+            assert _ulp_off(got, exact, finfo).max() < 4, name
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_pair_of_which_one_is_missing(precision: str) -> None:
+    function = primitives(precision).pair_from_logs
+    real = np.dtype(precision).type
+    zero, none = real(0), real(-np.inf)
+    assert function(zero, none, real(np.inf)) == (1, 0, 1)
+    assert function(none, zero, real(-np.inf)) == (0, 1, -1)
+    assert function(none, none, real(-np.inf)) == (0, 0, 0)
+
+
 def test_the_script_prints_the_polynomials() -> None:
     root = Path(__file__).parents[2]
     made = subprocess.run(

@@ -21,14 +21,16 @@ NumPyArray = np.ndarray[Any, Any]
 # before the next: they fit into its share of the second cache.
 _PIECE = 1 << 20
 _BLOCK = 1 << 17
+# Less than that is not worth a piece of its own, nor, alone, another thread's waking up.
+_LEAST = 1 << 16
 # Pieces for every thread, if there are rows for them, so that none waits long for the last.
 _SHARES = 4
 # Rows side by side that make a piece.
 _BESIDE = 4096
 # Entries of a file mapped into memory that are read before it is let go of again.
 _HELD = 1 << 21
-# Rows of at most so many outcomes are worked through side by side.
-_SHORT = 32
+# Rows of at most so many outcomes are worked through side by side; one of 32 fills whole registers by itself.
+_SHORT = 31
 #: Numbers that the loops keep of each row of logits: those of :mod:`dkl.kernels.loops.logits`, and KL.
 STATISTICS = 10
 # Of P and then Q: the memory, where the first row starts, and the distances of rows and of outcomes.
@@ -129,7 +131,7 @@ class _Job:
         cut = self.block * r.outcomes > 2 * most
         self.outcomes_each = each = max(1, most // self.block) if cut else r.outcomes
         # How rows are dealt out changes no row's result: there is work for every thread, if there are rows for it.
-        share = -(-r.rows // (_SHARES * threads.number()))
+        share = max(-(-r.rows // (_SHARES * threads.number())), _LEAST // r.outcomes)
         self.rows_each = self.block if cut else min(r.rows, max(least, min(share, _PIECE // r.outcomes)))
         #: Ranges of outcomes that are worked through one by one and merged: one range unless rows are long.
         self.parts = [(k, min(r.outcomes, k + each)) for k in range(0, r.outcomes, each)]
@@ -226,6 +228,10 @@ class _Job:
     def share_out(self, function: Callable[[Any], None], pieces: list[Any], entries: int) -> None:
         """Call a function on pieces of so many entries, on all threads, and let go of what was read."""
         held = [side.release for side in (self.pair.p, self.pair.q) if side.release]
+        if len(pieces) == 1 or len(pieces) * entries <= 4 * _LEAST:
+            for piece in pieces:
+                function(piece)
+            return
         if not held:
             threads.share_out(function, pieces)
             return

@@ -232,6 +232,7 @@ def job_for(divergence: Divergence, p: FiniteOutcomes, q: FiniteOutcomes, axis: 
     return Job(xp, core, p, q, source, precision, (left, right))
 
 
+@cache
 def _name(dtype: Any) -> str:
     """``"float32"`` and so on, of NumPy's dtypes in any byte order and of PyTorch's."""
     return dtype.name if isinstance(dtype, np.dtype) else str(dtype).removeprefix("torch.")

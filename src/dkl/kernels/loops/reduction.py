@@ -48,11 +48,12 @@ def take_across(x, x_at, y, y_at, count, work, c):
 
 
 @kernel
-def widen(work, wide):
-    """Move what the lanes hold into wider numbers."""
-    for j in range(4 * PITCH):
-        wide[j] = merge(np.float64(work[MADE + j]), wide[j])
-        work[MADE + j] = NEUTRAL
+def widen(work, count, out, at, begin):
+    """Merge what the lanes hold into the wider results of their rows."""
+    for i in range(4):
+        for j in range(count):
+            made, place = np.float64(work[MADE + i * PITCH + j]), np.uintp(at + j)
+            out[i, place] = made if begin else merge(made, out[i, place])
 
 
 @cached_kernel
@@ -85,25 +86,22 @@ def reduced(x, x_start, x_row, x_step, y, y_start, y_row, y_step, rows, first, l
                 w2, w3 = merge(np.float64(r2), w2), merge(np.float64(r3), w3)
             out[0, slot + row], out[1, slot + row], out[2, slot + row], out[3, slot + row] = w0, w1, w2, w3
     else:
-        wide = np.empty(4 * PITCH, np.float64)
         for row in range(0, rows, LANES):
             used = min(LANES, rows - row)
             bring(statistics, row, used, work)
-            work[MADE:] = NEUTRAL
-            wide[:] = NEUTRAL
-            for k in range(first, last):
-                x_at, y_at = x_start + row * x_row + k * x_step, y_start + row * y_row + k * y_step
-                if UNIT:
-                    ask(x, x_at + 2 * x_step)
-                    ask(y, y_at + 2 * y_step)
-                    take_across(x, x_at, y, y_at, used, work, c)
-                else:
-                    gather(x, x_at, x_row, used, near_x)
-                    gather(y, y_at, y_row, used, near_y)
-                    take_across(near_x, 0, near_y, 0, used, work, c)
-                if (k - first) % STEPS == STEPS - 1:
-                    widen(work, wide)
-            widen(work, wide)
-            for i in range(4):
-                for j in range(used):
-                    out[i, slot + row + j] = wide[i * PITCH + j]
+            for start in range(first, last, STEPS):
+                work[MADE:] = NEUTRAL
+                for k in range(start, min(last, start + STEPS)):
+                    x_at, y_at = x_start + row * x_row + k * x_step, y_start + row * y_row + k * y_step
+                    if UNIT:
+                        ask(x, x_at + 2 * x_step)
+                        ask(y, y_at + 2 * y_step)
+                        take_across(x, x_at, y, y_at, used, work, c)
+                    else:
+                        # The next rows, if they follow on each other.
+                        ask(x, x_start + (row + LANES) * x_row + k * LANES)
+                        ask(y, y_start + (row + LANES) * y_row + k * LANES)
+                        gather(x, x_at, x_row, used, near_x)
+                        gather(y, y_at, y_row, used, near_y)
+                        take_across(near_x, 0, near_y, 0, used, work, c)
+                widen(work, used, out, slot + row, start == first)
