@@ -138,14 +138,9 @@ def default_dtype(xp: Namespace) -> Any:
     return xp.__array_namespace_info__().default_dtypes()["real floating"]
 
 
-_halves: dict[Any, bool] = {}
-
-
 def is_half(dtype: Any) -> bool:
     """Whether a dtype is float16 or bfloat16, by name: the array API standard knows neither."""
-    if dtype not in _halves:
-        _halves[dtype] = str(dtype).removeprefix("torch.") in ("float16", "bfloat16")
-    return _halves[dtype]
+    return str(dtype).removeprefix("torch.") in ("float16", "bfloat16")
 
 
 def widest(xp: Namespace, x: Array) -> Array:
