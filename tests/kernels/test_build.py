@@ -66,6 +66,40 @@ def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
     assert "each process compiles them anew: set DKL_CACHE_DIR to a folder that can be written" in warnings
 
 
+def test_damaged_compiled_code_is_a_warning_and_made_anew(tmp_path: Path) -> None:
+    assert _run(LARGE, DKL_CACHE_DIR=str(tmp_path)) == "0.0\n[]\n"
+    for kind in ("nbi", "nbc"):
+        for path in tmp_path.glob(f"__pycache__/*.{kind}"):
+            path.write_bytes(path.read_bytes()[:20])
+        value, warnings, *_ = _run(LARGE, DKL_CACHE_DIR=str(tmp_path)).splitlines()
+        assert value == "0.0"
+        assert "dkl cannot read a compiled loop in" in warnings
+        assert "so it is compiled anew: remove that folder" in warnings
+        assert _run(LARGE, DKL_CACHE_DIR=str(tmp_path)) == "0.0\n[]\n"
+
+
+def test_a_cache_that_is_lost_on_the_way_is_a_warning(tmp_path: Path) -> None:
+    lose = """import dkl, os, shutil
+x = np.full((8, 8192), 1 / 8192)
+dkl.tv(x, x)
+shutil.rmtree(os.environ["DKL_CACHE_DIR"])
+open(os.environ["DKL_CACHE_DIR"], "w").close()
+"""
+    code = LARGE.replace("import dkl\n", lose)
+    value, warnings, *_ = _run(code, DKL_CACHE_DIR=str(tmp_path / "cache")).splitlines()
+    assert value == "0.0"
+    assert "each process compiles them anew" in warnings
+
+
+def test_a_user_without_a_home_is_a_warning() -> None:
+    code = (
+        "from dkl.kernels import build\nbuild._users_cache = lambda: build.Path('~nobody-of-that-name').expanduser()\n"
+    )
+    value, warnings, *_ = _run(code + LARGE, DKL_CACHE_DIR="").splitlines()
+    assert value == "0.0"
+    assert "in a folder of the user's (Could not determine home directory.)" in warnings
+
+
 def test_many_threads_may_make_the_first_call(tmp_path: Path) -> None:
     code = """
 from concurrent.futures import ThreadPoolExecutor

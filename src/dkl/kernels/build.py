@@ -7,6 +7,7 @@ The source that results is its own name: whatever changes in it makes another fi
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import os
 import sys
@@ -54,17 +55,16 @@ def _built(files: tuple[str, ...], base: ModuleType | None, traced: str, **setti
     for file in files:
         functions = ast.parse(traced).body if file == "traced" else None
         parts.append("\n".join(f"@inline\n{ast.unparse(f)}" for f in functions) if functions else _body(file, settings))
-    directory = _cache_directory()
     text = "\n\n".join(parts)
     name = f"kernels_{hashlib.sha256((text + _around()).encode()).hexdigest()[:20]}"
-    if directory is not None:
-        text = text.replace("CACHE = False", "CACHE = True")
-    path = _written(directory, name, text)
+    path = _written(name, text)
     module = ModuleType(f"dkl.kernels.{name}")
     module.__file__ = path
     # Where others import it from, and where Numba looks when it reloads what it compiled.
     sys.modules[module.__name__] = module
-    exec(compile(text, path, "exec"), module.__dict__)
+    exec(compile(text, path or f"<{name}>", "exec"), module.__dict__)
+    if path is not None:
+        _keep(module, text)
     return module
 
 
@@ -82,6 +82,42 @@ def _body(file: str, settings: dict[str, object]) -> str:
     return "\n\n".join(lines)
 
 
+def _keep(module: ModuleType, text: str) -> None:
+    """Keep what is compiled of a module's entries; what is wrong with the disk then costs time, and no answer."""
+    from numba.core.caching import FunctionCache
+
+    class Kept(FunctionCache):  # type: ignore[misc]
+        """Numba's own cache of a function, with a warning where it would raise an error."""
+
+        def load_overload(self, sig: object, target_context: object) -> object:
+            try:
+                return super().load_overload(sig, target_context)
+            except Exception as error:  # noqa: BLE001  what damaged bytes stand for can be anything
+                self._warn("read", error)
+                with contextlib.suppress(OSError):
+                    self.flush()
+                return None
+
+        def save_overload(self, sig: object, data: object) -> None:
+            try:
+                super().save_overload(sig, data)
+            except OSError as error:
+                self._warn("write", error)
+
+        def _warn(self, what: str, error: Exception) -> None:
+            warnings.warn(
+                f"dkl cannot {what} a compiled loop in {self.cache_path} ({type(error).__name__}: {error}), so it is "
+                "compiled anew: remove that folder, or set DKL_CACHE_DIR to one that can be written",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.FunctionDef) and "entry" in map(ast.unparse, node.decorator_list):
+            function = getattr(module, node.name)
+            function._cache = Kept(function.py_func)
+
+
 @cache
 def _around() -> str:
     """What a compiled loop depends on beside its own source."""
@@ -95,19 +131,24 @@ def _around() -> str:
 def _cache_directory() -> Path | None:
     """Where compiled loops are kept; None, with a warning, where that cannot be written."""
     chosen = os.environ.get("DKL_CACHE_DIR")
-    directory = Path(chosen) if chosen else _users_cache() / "dkl"
     try:
+        directory = Path(chosen) if chosen else _users_cache() / "dkl"
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):
             return directory
-    except OSError as error:
-        warnings.warn(
-            f"dkl cannot keep its compiled loops in {directory} ({error.strerror}), so each process compiles them "
-            "anew: set DKL_CACHE_DIR to a folder that can be written",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+    except (OSError, RuntimeError) as error:
+        # The second is said of a home folder that is not known.
+        _warn_of_none(chosen or "a folder of the user's", error)
         return None
+
+
+def _warn_of_none(where: object, error: Exception) -> None:
+    warnings.warn(
+        f"dkl cannot keep its compiled loops in {where} ({getattr(error, 'strerror', None) or error}), so each "
+        "process compiles them anew: set DKL_CACHE_DIR to a folder that can be written",
+        RuntimeWarning,
+        stacklevel=2,
+    )
 
 
 def _users_cache() -> Path:
@@ -118,13 +159,18 @@ def _users_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
 
 
-def _written(directory: Path | None, name: str, text: str) -> str:
-    """The path under which the source stands on disk, written whole; a name alone where nothing is kept."""
-    if directory is None:
-        return f"<{name}>"
-    path = directory / f"{name}.py"
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        with tempfile.NamedTemporaryFile("w", dir=directory, suffix=".tmp", delete=False, encoding="utf-8") as file:
-            file.write(text)
-        os.replace(file.name, path)
+def _written(name: str, text: str) -> str | None:
+    """The path under which the source stands on disk, written whole; None where nothing can be kept."""
+    if (directory := _cache_directory()) is None:
+        return None
+    path, source = directory / f"{name}.py", text.encode()
+    try:
+        if not path.exists() or path.read_bytes() != source:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("wb", dir=directory, suffix=".tmp", delete=False) as file:
+                file.write(source)
+            os.replace(file.name, path)
+    except OSError as error:
+        _warn_of_none(directory, error)
+        return None
     return os.fspath(path)

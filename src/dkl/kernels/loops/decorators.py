@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from numba import njit
 
-# Whether compiled loops are kept on disk, beside the source that was made for them.
-CACHE = False
-
 # No flag that drops inf, NaN or the order of additions: the loops rely on all three. FMA only makes products sharper.
 inline = njit(nogil=True, error_model="numpy", fastmath={"contract"}, forceinline=True)
 # Compensated sums must be rounded as they are written.
@@ -14,4 +11,5 @@ exact = njit(nogil=True, error_model="numpy", forceinline=True)
 # What is merged along a row may be merged in any order, so that many outcomes go into one instruction.
 in_any_order = njit(nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"}, forceinline=True)
 kernel = njit(nogil=True, error_model="numpy")
-cached_kernel = njit(nogil=True, error_model="numpy", cache=CACHE)
+# What is called from Python, and kept on disk with all that it calls.
+entry = njit(nogil=True, error_model="numpy")

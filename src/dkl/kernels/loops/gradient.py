@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dkl.kernels.intrinsics import widest
-from dkl.kernels.loops.decorators import cached_kernel, kernel
+from dkl.kernels.loops.decorators import entry, kernel
 from dkl.kernels.loops.float32 import LANES, PITCH, F
 from dkl.kernels.loops.lanes import AHEAD, ALONG, KNOWN, UNIT, ask, bring, gather, lane, scatter
 from dkl.kernels.loops.loading import load_x, load_y
@@ -42,7 +42,7 @@ def differentiate_across(x, x_at, y, y_at, count, work, c, gx, gy):
             gy[j] = in_b
 
 
-@cached_kernel
+@entry
 def gradients(
     x, x_start, x_row, x_step, y, y_start, y_row, y_step, rows, first, last, statistics, c, gx, gy, width
 ):  # fmt: skip

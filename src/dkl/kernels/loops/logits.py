@@ -20,7 +20,7 @@ from __future__ import annotations
 import numpy as np
 
 from dkl.kernels.intrinsics import select
-from dkl.kernels.loops.decorators import cached_kernel, exact, inline
+from dkl.kernels.loops.decorators import entry, exact, inline
 from dkl.kernels.loops.float32 import INFINITY, LARGEST, LOWEST_NORMAL, ONE, ZERO, F
 from dkl.kernels.loops.primitives import (
     bounded_exp,
@@ -73,7 +73,7 @@ def take_flags(a, b, known, c):
     )
 
 
-@cached_kernel
+@entry
 def after_maxima(maxima, statistics, rows):
     """The largest logits, and the difference of the largest shared ones."""
     for r in range(rows):
@@ -113,7 +113,7 @@ def apart(maxima, r):
     return (maxima[1, r] - maxima[3, r]) - (maxima[0, r] - maxima[2, r]) if maxima[6, r] > 0 else 0.0
 
 
-@cached_kernel
+@entry
 def after_masses(masses, maxima, statistics, gains, rows):
     """The normalisers and c, as if all outcomes were shared; and whether every row's references serve."""
     served = True
@@ -130,7 +130,7 @@ def after_masses(masses, maxima, statistics, gains, rows):
     return served
 
 
-@cached_kernel
+@entry
 def after_shares(shares, maxima, statistics, gains, rows):
     """P's mass on the shared outcomes, and what the others add to the log-ratio: of P, of Q."""
     for r in range(rows):
@@ -163,7 +163,7 @@ def take_moments(a, b, known, c):
     return select(modest, near, select(exponent > ONE, ONE, far)), mean, ZERO, ZERO
 
 
-@cached_kernel
+@entry
 def after_moments(moments, maxima, gains, statistics, kl, rows):
     """κ and the constant of the log-ratio, whether u is small; and KL(P‖Q), NaN where the next pass must make it."""
     for r in range(rows):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dkl.kernels.intrinsics import widest
-from dkl.kernels.loops.decorators import cached_kernel, kernel
+from dkl.kernels.loops.decorators import entry, kernel
 from dkl.kernels.loops.float32 import LANES, PITCH, ZERO, F
 from dkl.kernels.loops.lanes import AHEAD, ALONG, KNOWN, UNIT, add, ask, bring, gather, lane
 from dkl.kernels.loops.loading import load_x, load_y
@@ -56,7 +56,7 @@ def widen(work, count, out, at, begin):
             out[i, place] = made if begin else merge(made, out[i, place])
 
 
-@cached_kernel
+@entry
 def reduced(x, x_start, x_row, x_step, y, y_start, y_row, y_step, rows, first, last, statistics, c, out, slot):
     """Of each of ``rows`` rows the outcomes from ``first`` up to ``last``.
 
