@@ -106,11 +106,12 @@ _HOMES = {
     "transport": "wasserstein",
     "inequalities": "bounds",
     "comparison": "compare save_reference",
+    "families": "",
     "plots": "",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
-__all__ = ["__version__", *_HOME_OF, "plots"]
+__all__ = ["__version__", *_HOME_OF, "families", "plots"]
 
 
 def __getattr__(name: str) -> Any:
@@ -120,6 +121,7 @@ def __getattr__(name: str) -> Any:
         import_module("dkl.rules").load()
     elif name in _HOMES:
         value = import_module(f"dkl.{name}")
+        import_module("dkl.rules").load()
     else:
         raise AttributeError(f"module 'dkl' has no attribute {name!r}")
     globals()[name] = value

@@ -35,17 +35,15 @@ from dkl.pairs import Pair
 _NO_TOTAL = "only a row with a positive, finite sum can be normalised"
 
 
-@dataclass(frozen=True, eq=False)
-class Representation(ABC):
+class Representation:
     """One side of a pair, as its owner handed it in."""
-
-    array: Any
 
 
 @dataclass(frozen=True, eq=False)
 class FiniteOutcomes(Representation, ABC):
     """A distribution over finitely many outcomes, one array entry each."""
 
+    array: Any
     in_logs: ClassVar[bool]
     noun: ClassVar[str]
 
@@ -215,6 +213,8 @@ class Samples(Representation):
     >>> dkl.Samples([1.2, 0.7, 3.1])
     Samples(array=[1.2, 0.7, 3.1])
     """
+
+    array: Any
 
 
 def interpret(x: Any) -> Representation:

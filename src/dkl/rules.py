@@ -25,7 +25,7 @@ METHODS = ("closed_form", "exact", "quadrature", "monte_carlo", "estimator")
 _UNITS: dict[float, str] = {2: "bits", math.e: "nats"}
 
 Key = type | str
-Measurement = Callable[..., Estimate]
+Measurement = Callable[..., Estimate | None]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ _rules: list[Rule] = []
 _loaded: list[bool] = []
 _loading = threading.RLock()
 # What was found before. A dictionary and not functools.cache, through which torch.compile cannot see.
-_found: dict[tuple[str, type, type, type, str | None], Measurement] = {}
+_found: dict[tuple[str, type, type, type, str | None], tuple[Measurement, ...]] = {}
 
 
 def rule(divergence: Key, p: Key, q: Key, method: str) -> Callable[[Measurement], Measurement]:
@@ -103,8 +103,10 @@ def _below(narrow: Key, wide: Key) -> bool:
     return isinstance(narrow, type) and isinstance(wide, type) and narrow is not wide and issubclass(narrow, wide)
 
 
-def find(name: str, divergence: type, p: type, q: type, method: str | None = None) -> Measurement:
-    """The function for a pair, by the order of ``METHODS`` or by the one method asked for.
+def find(name: str, divergence: type, p: type, q: type, method: str | None = None) -> tuple[Measurement, ...]:
+    """The functions for a pair, by the order of ``METHODS`` or by the one method asked for.
+
+    The first that does not decline, by returning None, answers.
 
     Raises
     ------
@@ -120,10 +122,11 @@ def find(name: str, divergence: type, p: type, q: type, method: str | None = Non
     return _found[key]
 
 
-def _search(name: str, divergence: type, p: type, q: type, method: str | None) -> Measurement:
+def _search(name: str, divergence: type, p: type, q: type, method: str | None) -> tuple[Measurement, ...]:
     wanted = METHODS if method is None else (method,)
     if method is not None and method not in METHODS:
         raise ValueError(f"method = {method!r} is not one of {', '.join(METHODS)}")
+    found: list[Measurement] = []
     for m in wanted:
         for d in (name, *_keys(divergence)):
             ranked = sorted(
@@ -134,10 +137,16 @@ def _search(name: str, divergence: type, p: type, q: type, method: str | None) -
                 ),
                 key=lambda pair: pair[0],
             )
-            if ranked:
-                return ranked[0][1].measure
+            found += [r.measure for _, r in ranked]
+    if found:
+        return tuple(found)
+    raise TypeError(_nothing(name, divergence, p, q, method))
+
+
+def _nothing(name: str, divergence: type, p: type, q: type, method: str | None) -> str:
+    wanted = METHODS if method is None else (method,)
     tried = sorted({str(r) for r in _rules if r.method in wanted and r.divergence in (name, *_keys(divergence))})
-    raise TypeError(
+    return (
         f"nothing measures {name} between a {p.__name__} and a {q.__name__}"
         + (f" by method {method!r}" if method else "")
         + f"; tried {'; '.join(tried) or 'nothing: no rule is registered for it'}"
@@ -151,9 +160,12 @@ def evaluate(
     """Measure by the rule that fits, and express the answer in the unit asked for."""
     nats, unit = _unit(divergence, base)
     left, right = interpret(p), interpret(q)
-    measurement = find(divergence.name, type(divergence), type(left), type(right), method)
-    estimate = measurement(divergence, left, right, **options)
-    return estimate if unit == estimate.unit else estimate.rescaled(nats, unit)
+    key = (divergence.name, type(divergence), type(left), type(right), method)
+    for measurement in find(*key):
+        estimate = measurement(divergence, left, right, **options)
+        if estimate is not None:
+            return estimate if unit == estimate.unit else estimate.rescaled(nats, unit)
+    raise TypeError(_nothing(*key))
 
 
 def unit_of(base: Any) -> tuple[float, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,11 @@ from dkl.representations import FiniteOutcomes, Probs, Representation
 from dkl.rules import rule
 
 
+@dataclass(frozen=True, eq=False)
 class Animal(Representation):
     """A kind of distribution that no rule of the library knows."""
+
+    number: int
 
 
 class Dog(Animal):
@@ -54,6 +58,16 @@ def test_the_narrower_type_goes_first() -> None:
     assert dkl.kl(Dog(0), Dog(0)) == 2
     assert dkl.kl(Puppy(0), Dog(0)) == 2
     assert dkl.kl(Puppy(0), Animal(0)) == 1
+
+
+def test_a_rule_may_decline() -> None:
+    rule(Divergence, Dog, Dog, "closed_form")(lambda *pair, **options: None)
+    with pytest.raises(TypeError, match=r"nothing measures kl between a Dog and a Dog; tried closed_form"):
+        dkl.kl(Dog(0), Dog(0))
+    rule(Divergence, Animal, Animal, "closed_form")(_says(1))
+    rule(Divergence, Dog, Dog, "quadrature")(_says(2))
+    assert dkl.kl(Dog(0), Dog(0)) == 1
+    assert dkl.kl(Dog(0), Dog(0), method="quadrature") == 2
 
 
 def test_a_name_goes_before_a_class() -> None:

@@ -1,0 +1,179 @@
+"""Dirichlet distributions of shares, and Beta, of one share."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from dkl._array import Array, to_numpy
+from dkl.families.base import Constraint, ExponentialFamily, positive
+from dkl.families.special import digamma, excess, gamma_rest_divergence, gammaln
+from dkl.supports import Interval, Simplex, Support
+
+_positive_vector = Constraint("positive and finite", positive.met, 1)
+
+
+def _kl_of_shares(xp: Any, p: Array, q: Array) -> Array:
+    """Of two vectors of concentrations: the log-normaliser is Σ log Γ(α) − log Γ(Σα), and log Γ is x·log x − x + g(x).
+
+    The large parts make Σα_q·KL of the mean shares of Q and P, by the chain rule; of g the sum is left.
+    """
+    total_p, total_q = xp.sum(p, axis=-1), xp.sum(q, axis=-1)
+    share_p, share_q = p / total_p[..., None], q / total_q[..., None]
+    # share_q − share_p = ((q − p) − share_p·Σ(q − p))/Σq, from differences that are exact.
+    apart = (q - p - share_p * xp.sum(q - p, axis=-1)[..., None]) / total_q[..., None]
+    large = total_q * xp.sum(share_q * excess(xp, -apart / share_q), axis=-1)
+    rest = xp.sum(gamma_rest_divergence(xp, q, p), axis=-1) - gamma_rest_divergence(xp, total_q, total_p)
+    return large + rest
+
+
+class Dirichlet(ExponentialFamily):
+    """Dirichlet distribution over shares that sum to 1.
+
+    Parameters
+    ----------
+    concentration : array_like
+        Positive numbers along the last axis, one for each share.
+
+    Examples
+    --------
+    >>> import dkl
+    >>> float(dkl.kl(dkl.families.Dirichlet([1.0, 1.0]), dkl.families.Dirichlet([1.0, 1.0])))
+    0.0
+    """
+
+    constraints: ClassVar[dict[str, Constraint]] = {"concentration": _positive_vector}
+    event_ndim: ClassVar[int] = 1
+
+    def __init__(self, concentration: Any) -> None:
+        super().__init__(concentration=concentration)
+        if self.concentration.shape[-1] < 2:
+            raise ValueError("Dirichlet: concentration has a last axis of length 1: shares need at least two")
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The number of shares."""
+        return tuple(self.concentration.shape[-1:])
+
+    @property
+    def support(self) -> Support:
+        """The simplex."""
+        return Simplex(self.concentration.shape[-1])
+
+    def _natural(self) -> tuple[Array, ...]:
+        return (self.concentration,)
+
+    def _with_natural(self, theta: tuple[Array, ...]) -> Any:
+        return self._raw(self, concentration=theta[0])
+
+    def _inside(self, theta: tuple[Array, ...]) -> Array:
+        return self.xp.all(theta[0] > 0, axis=-1)
+
+    def _kl(self, other: Any) -> Array:
+        return _kl_of_shares(self.xp, self.concentration, other.concentration)
+
+    def _log_prob(self, x: Array) -> Array:
+        xp, c = self.xp, self.concentration
+        logs = (c - 1.0) * xp.log(xp.where(x > 0, x, 1e-320))
+        return xp.sum(logs - gammaln(xp, c), axis=-1) + gammaln(xp, xp.sum(c, axis=-1))
+
+    def _sample(self, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
+        # By logarithms, so that small concentrations do not give 0/0.
+        c = np.broadcast_to(self.numbers("concentration"), (*shape, *self.event_shape))
+        logs = np.log(rng.gamma(c + 1.0)) + np.log(rng.random(c.shape)) / c
+        shares = np.exp(logs - logs.max(axis=-1, keepdims=True))
+        return shares / shares.sum(axis=-1, keepdims=True)
+
+    def _mean(self) -> Array:
+        return self.concentration / self.xp.sum(self.concentration, axis=-1)[..., None]
+
+    def _var(self) -> Array:
+        m, total = self._mean(), self.xp.sum(self.concentration, axis=-1)[..., None]
+        return m * (1.0 - m) / (total + 1.0)
+
+    def _entropy(self) -> Array:
+        xp, c = self.xp, self.concentration
+        total = xp.sum(c, axis=-1)
+        log_b = xp.sum(gammaln(xp, c), axis=-1) - gammaln(xp, total)
+        n = float(c.shape[-1])
+        return log_b + (total - n) * digamma(xp, total) - xp.sum((c - 1.0) * digamma(xp, c), axis=-1)
+
+    def mean_parameters(self) -> tuple[Any, ...]:
+        """E[log x]."""
+        xp, c = self.xp, self.concentration
+        return (self._handed_back(digamma(xp, c) - digamma(xp, xp.sum(c, axis=-1))[..., None]),)
+
+
+class Beta(ExponentialFamily):
+    """Beta distribution with density x^(a−1)·(1 − x)^(b−1)/B(a, b).
+
+    Parameters
+    ----------
+    a, b : array_like
+        Positive.
+
+    Examples
+    --------
+    >>> import dkl, numpy as np
+    >>> big = np.float32(1e6)
+    >>> print(f"{dkl.kl(dkl.families.Beta(big, big), dkl.families.Beta(np.float32(1.01e6), np.float32(1.01e6))):.3g}")
+    2.48e-05
+    """
+
+    constraints: ClassVar[dict[str, Constraint]] = {"a": positive, "b": positive}
+
+    def __init__(self, a: Any, b: Any) -> None:
+        super().__init__(a=a, b=b)
+
+    @property
+    def support(self) -> Support:
+        """Between 0 and 1."""
+        return Interval(0.0, 1.0)
+
+    @property
+    def _both(self) -> Array:
+        return self.xp.stack(self.xp.broadcast_arrays(self.a, self.b), axis=-1)
+
+    def _natural(self) -> tuple[Array, ...]:
+        return (self.a + 0.0 * self.b, self.b + 0.0 * self.a)
+
+    def _with_natural(self, theta: tuple[Array, ...]) -> Any:
+        return self._raw(self, a=theta[0], b=theta[1])
+
+    def _inside(self, theta: tuple[Array, ...]) -> Array:
+        return (theta[0] > 0) & (theta[1] > 0)
+
+    def _kl(self, other: Any) -> Array:
+        return _kl_of_shares(self.xp, self._both, other._both)
+
+    def _log_prob(self, x: Array) -> Array:
+        xp = self.xp
+        x = xp.where(x > 0, x, 1e-320)
+        rest = xp.where(x < 1, 1.0 - x, 1e-320)
+        log_beta = gammaln(xp, self.a) + gammaln(xp, self.b) - gammaln(xp, self.a + self.b)
+        return (self.a - 1.0) * xp.log(x) + (self.b - 1.0) * xp.log(rest) - log_beta
+
+    def _sample(self, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
+        return rng.beta(to_numpy(self.a), to_numpy(self.b), size=shape)
+
+    def _mean(self) -> Array:
+        return self.a / (self.a + self.b)
+
+    def _var(self) -> Array:
+        total = self.a + self.b
+        return self.a * self.b / (total**2 * (total + 1.0))
+
+    def _entropy(self) -> Array:
+        xp, a, b = self.xp, self.a, self.b
+        log_beta = gammaln(xp, a) + gammaln(xp, b) - gammaln(xp, a + b)
+        of_each = (a - 1.0) * digamma(xp, a) + (b - 1.0) * digamma(xp, b)
+        return log_beta - of_each + (a + b - 2.0) * digamma(xp, a + b)
+
+    def mean_parameters(self) -> tuple[Any, ...]:
+        """E[log x] and E[log(1 − x)]."""
+        xp, total = self.xp, digamma(self.xp, self.a + self.b)
+        return self._handed_back(digamma(xp, self.a) - total), self._handed_back(digamma(xp, self.b) - total)
+
+
+__all__ = ["Beta", "Dirichlet"]

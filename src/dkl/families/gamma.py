@@ -1,0 +1,335 @@
+"""Gamma distributions, and all that are one of a power of the outcome."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+
+from dkl._array import Array, to_numpy
+from dkl.families.base import Constraint, ExponentialFamily, positive, whole
+from dkl.families.special import digamma, excess, gamma_rest_divergence, gammaln
+from dkl.supports import Interval, Support
+
+
+class Gamma(ExponentialFamily):
+    """Gamma distribution with density βᵅ x^(α−1) exp(−βx)/Γ(α).
+
+    Parameters
+    ----------
+    shape, rate : array_like
+        α and β, positive; the mean is α/β.
+
+    Notes
+    -----
+    With the quotient r of the means, KL(p‖q) = α_q·(r − 1 − log r) + g(α_q) − g(α_p) − g'(α_p)·(α_q − α_p), where
+    g(α) = log Γ(α) − α·log α + α is convex: two non-negative parts.
+
+    Examples
+    --------
+    >>> import dkl
+    >>> round(float(dkl.kl(dkl.families.Gamma(2, 1), dkl.families.Gamma(1, 1))), 12)
+    0.422784335098
+    """
+
+    constraints: ClassVar[dict[str, Constraint]] = {"shape": positive, "rate": positive}
+
+    def __init__(self, shape: Any, rate: Any = 1.0) -> None:
+        super().__init__(shape=shape, rate=rate)
+
+    @property
+    def family(self) -> type:
+        """Gamma, for its special cases too."""
+        return Gamma
+
+    @property
+    def _a(self) -> Array:
+        return self.parameters["shape"]
+
+    @property
+    def _b(self) -> Array:
+        return self.parameters["rate"]
+
+    @property
+    def support(self) -> Support:
+        """Positive numbers."""
+        return Interval(0.0)
+
+    def _natural(self) -> tuple[Array, ...]:
+        return (self._a + 0.0 * self._b, self._b + 0.0 * self._a)
+
+    def _with_natural(self, theta: tuple[Array, ...]) -> Any:
+        return Gamma._raw(self, shape=theta[0], rate=theta[1])
+
+    def _inside(self, theta: tuple[Array, ...]) -> Array:
+        return (theta[0] > 0) & (theta[1] > 0)
+
+    def _kl(self, other: Any) -> Array:
+        return gamma_kl(self, other._a, self._a, other._b, self._b)
+
+    def _log_prob(self, x: Array) -> Array:
+        x = self.xp.where(x > 0, x, 1e-320)
+        a, b = self._a, self._b
+        return a * self.xp.log(b) + (a - 1.0) * self.xp.log(x) - b * x - gammaln(self.xp, a)
+
+    def _sample(self, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
+        return rng.gamma(to_numpy(self._a), size=shape) / to_numpy(self._b)
+
+    def _mean(self) -> Array:
+        return self._a / self._b
+
+    def _var(self) -> Array:
+        return self._a / self._b**2
+
+    def _entropy(self) -> Array:
+        a, xp = self._a, self.xp
+        return a - xp.log(self._b) + gammaln(xp, a) + (1.0 - a) * digamma(xp, a)
+
+    def mean_parameters(self) -> tuple[Any, ...]:
+        """E[log x] and E[x]."""
+        return self._handed_back(digamma(self.xp, self._a) - self.xp.log(self._b)), self.mean()
+
+
+def gamma_kl(self: Any, its_shape: Array, shape: Array, its_rate: Array, rate: Array) -> Array:
+    """α_q·(r − 1 − log r) + the divergence of g, with r the quotient of the means, from differences taken first."""
+    xp = self.xp
+    # r − 1 = (α_p·β_q − α_q·β_p)/(α_q·β_p), with both differences exact.
+    apart = ((shape - its_shape) / its_shape) * (its_rate / rate) + (its_rate - rate) / rate
+    return its_shape * excess(xp, apart) + gamma_rest_divergence(xp, its_shape, shape)
+
+
+class Exponential(Gamma):
+    """Exponential distribution with density λ·exp(−λx).
+
+    Parameters
+    ----------
+    rate : array_like
+        λ, positive; the mean is 1/λ.
+
+    Examples
+    --------
+    >>> import dkl
+    >>> round(float(dkl.kl(dkl.families.Exponential(1.0), dkl.families.Exponential(2.0))), 12)
+    0.30685281944
+    """
+
+    constraints: ClassVar[dict[str, Constraint]] = {"rate": positive}
+
+    def __init__(self, rate: Any = 1.0) -> None:
+        super(Gamma, self).__init__(rate=rate)
+
+    @property
+    def _a(self) -> Array:
+        return 0.0 * self._b + 1.0
+
+
+class ChiSquared(Gamma):
+    """χ² distribution: the sum of ``df`` squared standard normal numbers.
+
+    Parameters
+    ----------
+    df : array_like
+        Degrees of freedom, positive.
+    """
+
+    constraints: ClassVar[dict[str, Constraint]] = {"df": positive}
+
+    def __init__(self, df: Any) -> None:
+        super(Gamma, self).__init__(df=df)
+
+    @property
+    def _a(self) -> Array:
+        return 0.5 * self.parameters["df"]
+
+    @property
+    def _b(self) -> Array:
+        return 0.0 * self.parameters["df"] + 0.5
+
+
+class Erlang(Gamma):
+    """Erlang distribution: the sum of ``shape`` exponential waiting times.
+
+    Parameters
+    ----------
+    shape : array_like
+        A positive whole number.
+    rate : array_like
+        Of each waiting time.
+    """
+
+    constraints: ClassVar[dict[str, Constraint]] = {"shape": whole, "rate": positive}
+
+
+class InverseGamma(Gamma):
+    """Distribution of 1/x for a gamma-distributed x.
+
+    Parameters
+    ----------
+    shape, scale : array_like
+        α and β of the density βᵅ x^(−α−1) exp(−β/x)/Γ(α), positive.
+    """
+
+    constraints: ClassVar[dict[str, Constraint]] = {"shape": positive, "scale": positive}
+
+    def __init__(self, shape: Any, scale: Any = 1.0) -> None:
+        super(Gamma, self).__init__(shape=shape, scale=scale)
+
+    @property
+    def family(self) -> type:
+        """Its own."""
+        return InverseGamma
+
+    @property
+    def _b(self) -> Array:
+        return self.parameters["scale"]
+
+    def _with_natural(self, theta: tuple[Array, ...]) -> Any:
+        return InverseGamma._raw(self, shape=theta[0], scale=theta[1])
+
+    def _log_prob(self, x: Array) -> Array:
+        x = self.xp.where(x > 0, x, 1e-320)
+        return super()._log_prob(1.0 / x) - 2.0 * self.xp.log(x)
+
+    def _sample(self, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
+        return 1.0 / super()._sample(shape, rng)
+
+    def _mean(self) -> Array:
+        finite = self._a > 1
+        return self.xp.where(finite, self._b / self.xp.where(finite, self._a - 1.0, 1.0), math.inf)
+
+    def _var(self) -> Array:
+        finite = self._a > 2
+        a = self.xp.where(finite, self._a, 3.0)
+        return self.xp.where(finite, self._b**2 / ((a - 1.0) ** 2 * (a - 2.0)), math.inf)
+
+    def _entropy(self) -> Array:
+        a, xp = self._a, self.xp
+        return a + xp.log(self._b) + gammaln(xp, a) - (1.0 + a) * digamma(xp, a)
+
+    def mean_parameters(self) -> tuple[Any, ...]:
+        """E[log x] and E[1/x]."""
+        return self._handed_back(self.xp.log(self._b) - digamma(self.xp, self._a)), self._handed_back(self._a / self._b)
+
+
+class _PowerOfGamma(ExponentialFamily):
+    """A number whose power k is gamma-distributed with a fixed shape: a scale family with one parameter.
+
+    KL(p‖q) = shape·(r − 1 − log r) with r = (scale_p/scale_q)^k.
+    """
+
+    #: The shape and the power.
+    fixed: ClassVar[tuple[float, float]] = (0.5, 2.0)
+    constraints: ClassVar[dict[str, Constraint]] = {"scale": positive}
+
+    def __init__(self, scale: Any = 1.0) -> None:
+        super().__init__(scale=scale)
+
+    @property
+    def _k(self) -> Any:
+        return self.fixed[1]
+
+    @property
+    def support(self) -> Support:
+        """Positive numbers."""
+        return Interval(0.0)
+
+    def _natural(self) -> tuple[Array, ...]:
+        return (self.scale ** (-self._k),)
+
+    def _with_natural(self, theta: tuple[Array, ...]) -> Any:
+        rest = {name: self.parameters[name] for name in self.known}
+        return type(self)._raw(self, scale=theta[0] ** (-1.0 / self._k), **rest)
+
+    def _inside(self, theta: tuple[Array, ...]) -> Array:
+        return theta[0] > 0
+
+    def _kl(self, other: Any) -> Array:
+        return self.fixed[0] * self._apart(other)
+
+    def _apart(self, other: Any) -> Array:
+        """R − 1 − log r, from the difference of the scales."""
+        xp = self.xp
+        ratio = (self.scale - other.scale) / other.scale
+        if self.fixed[1] == 2.0:
+            return excess(xp, ratio * (2.0 + ratio))
+        return excess(xp, ratio)
+
+    def _log_of_power(self, x: Array) -> Array:
+        """Log of the density of x, from that of the gamma-distributed (x/scale)^k."""
+        a, k, xp = self.fixed[0], self._k, self.xp
+        z = xp.log(xp.where(x > 0, x, 1e-320)) - xp.log(self.scale)
+        half = 0.5 if self.fixed[1] == 2.0 else 1.0
+        constant = math.log(2.0) + a * math.log(half) - math.lgamma(a) if self.fixed[1] == 2.0 else xp.log(k + 0.0 * x)
+        return (a * k - 1.0) * z - half * xp.exp(k * z) + constant - xp.log(self.scale)
+
+    def _log_prob(self, x: Array) -> Array:
+        return self._log_of_power(x)
+
+    def _sample(self, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
+        return self.numbers("scale") * np.sqrt(2.0 * rng.gamma(self.fixed[0], size=shape))
+
+    def _moment(self, n: float) -> Array:
+        """E[xⁿ], of a power 2: (scale·√2)ⁿ·Γ(shape + n/2)/Γ(shape)."""
+        a = self.fixed[0]
+        return (self.scale * math.sqrt(2.0)) ** n * math.exp(math.lgamma(a + n / 2) - math.lgamma(a))
+
+    def _mean(self) -> Array:
+        return self._moment(1)
+
+    def _var(self) -> Array:
+        return self._moment(2) - self._moment(1) ** 2
+
+    def _entropy(self) -> Array:
+        # The density of x is that of y = (x/scale)²/2 ~ Gamma(shape) times dy/dx = √(2y)/scale.
+        a = self.fixed[0]
+        import scipy.special
+
+        psi = float(scipy.special.digamma(a))
+        of_y = a + math.lgamma(a) + (1.0 - a) * psi
+        return self.xp.log(self.scale) + (of_y - 0.5 * (math.log(2.0) + psi))
+
+    def mean_parameters(self) -> tuple[Any, ...]:
+        """E[x²]."""
+        return (self._handed_back(self._moment(2)),)
+
+
+class HalfNormal(_PowerOfGamma):
+    """Distribution of the absolute value of a normal x with mean 0.
+
+    Parameters
+    ----------
+    scale : array_like
+        The standard deviation of x.
+    """
+
+    fixed: ClassVar[tuple[float, float]] = (0.5, 2.0)
+
+
+class Rayleigh(_PowerOfGamma):
+    """Distribution of the length of a vector of two normal numbers with mean 0.
+
+    Parameters
+    ----------
+    scale : array_like
+        Their standard deviation.
+    """
+
+    fixed: ClassVar[tuple[float, float]] = (1.0, 2.0)
+
+
+class Maxwell(_PowerOfGamma):
+    """Distribution of the length of a vector of three normal numbers with mean 0.
+
+    Parameters
+    ----------
+    scale : array_like
+        Their standard deviation.
+    """
+
+    fixed: ClassVar[tuple[float, float]] = (1.5, 2.0)
+
+
+__all__ = [
+    "ChiSquared", "Erlang", "Exponential", "Gamma", "HalfNormal", "InverseGamma", "Maxwell", "Rayleigh",
+]  # fmt: skip

@@ -1,0 +1,178 @@
+"""Normal distributions of a number, and what is made of one by a transformation that changes no divergence."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from dkl._array import Array, expm1_minus, to_numpy
+from dkl.families.base import Constraint, ExponentialFamily, positive, real
+from dkl.families.special import excess
+from dkl.supports import Interval, Support
+
+
+class Normal(ExponentialFamily):
+    """Normal distribution with mean ``loc``, its width given in one of four ways.
+
+    Parameters
+    ----------
+    loc : array_like
+        The mean.
+    scale, variance, log_variance, precision : array_like
+        Exactly one of them; ``scale`` is the standard deviation, 1 if nothing is given. ``log_variance`` is what a
+        variational autoencoder's encoder gives: neither it nor its gradient overflows before the answer does.
+
+    Notes
+    -----
+    KL(p‖q) = ½·(r − 1 − log r) + (μ_p − μ_q)²/(2σ_q²) with r = σ_p²/σ_q², both parts non-negative.
+
+    Examples
+    --------
+    >>> import dkl
+    >>> float(dkl.kl(dkl.families.Normal(0, 1), dkl.families.Normal(1, 2)))  # doctest: +ELLIPSIS
+    0.443147180559945...
+    >>> float(dkl.kl(dkl.families.Normal(2.0, log_variance=1.0), dkl.families.Normal(0.0, 1.0)))  # doctest: +ELLIPSIS
+    2.35914091422952...
+    """
+
+    constraints: ClassVar[dict[str, Constraint]] = {
+        "loc": real,
+        "scale": positive,
+        "variance": positive,
+        "log_variance": real,
+        "precision": positive,
+    }
+
+    def __init__(
+        self,
+        loc: Any = 0.0,
+        scale: Any = None,
+        *,
+        variance: Any = None,
+        log_variance: Any = None,
+        precision: Any = None,
+    ) -> None:
+        given = [x for x in (scale, variance, log_variance, precision) if x is not None]
+        if len(given) > 1:
+            raise TypeError(f"{type(self).__name__} takes one of scale, variance, log_variance and precision")
+        super().__init__(
+            loc=loc,
+            scale=scale if given else 1.0,
+            variance=variance,
+            log_variance=log_variance,
+            precision=precision,
+        )
+
+    @property
+    def _v(self) -> Array:
+        """The variance."""
+        known, xp = self.parameters, self.xp
+        if "scale" in known:
+            return known["scale"] ** 2
+        if "variance" in known:
+            return known["variance"]
+        return xp.exp(known["log_variance"]) if "log_variance" in known else 1.0 / known["precision"]
+
+    @property
+    def _log_v(self) -> Array:
+        """Its logarithm."""
+        known, xp = self.parameters, self.xp
+        if "scale" in known:
+            return 2.0 * xp.log(known["scale"])
+        if "log_variance" in known:
+            return known["log_variance"]
+        return xp.log(known["variance"]) if "variance" in known else -xp.log(known["precision"])
+
+    @property
+    def support(self) -> Support:
+        """All numbers."""
+        return Interval()
+
+    def _natural(self) -> tuple[Array, ...]:
+        precision = 1.0 / self._v
+        return (self.loc * precision, precision)
+
+    def _with_natural(self, theta: tuple[Array, ...]) -> Self:
+        return self._raw(self, loc=theta[0] / theta[1], precision=theta[1])
+
+    def _inside(self, theta: tuple[Array, ...]) -> Array:
+        return theta[1] > 0
+
+    def _kl(self, other: Self) -> Array:
+        """½·(r − 1 − log r) + (μ_p − μ_q)²/(2σ_q²)."""
+        return 0.5 * self._width_part(other) + 0.5 * (self.loc - other.loc) ** 2 * self.xp.exp(-other._log_v)
+
+    def _width_part(self, other: Self) -> Array:
+        """R − 1 − log r with r the quotient of the variances, from the parameters as they were given."""
+        xp, mine, its = self.xp, self.parameters, other.parameters
+        if "log_variance" in mine or "log_variance" in its:
+            return expm1_minus(xp, self._log_v - other._log_v)
+        if "scale" in mine and "scale" in its:
+            x = (mine["scale"] - its["scale"]) / its["scale"] * (1.0 + mine["scale"] / its["scale"])
+        elif "precision" in mine and "precision" in its:
+            x = (its["precision"] - mine["precision"]) / mine["precision"]
+        else:
+            x = (self._v - other._v) / other._v
+        return excess(xp, x)
+
+    def _log_prob(self, x: Array) -> Array:
+        return -0.5 * ((x - self.loc) ** 2 * self.xp.exp(-self._log_v) + self._log_v + math.log(2 * math.pi))
+
+    def _sample(self, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
+        return to_numpy(self.loc) + np.exp(0.5 * to_numpy(self._log_v)) * rng.standard_normal(shape)
+
+    def _mean(self) -> Array:
+        return self.loc + 0.0 * self._v
+
+    def _var(self) -> Array:
+        return self._v + 0.0 * self.loc
+
+    def _entropy(self) -> Array:
+        return 0.5 * (self._log_v + math.log(2 * math.pi) + 1.0) + 0.0 * self.loc
+
+    def mean_parameters(self) -> tuple[Any, ...]:
+        """E[x] and E[x²]."""
+        return self.mean(), self._handed_back(self.loc**2 + self._v)
+
+
+class LogNormal(Normal):
+    """Distribution of exp(x) for a normal x.
+
+    Parameters
+    ----------
+    loc, scale, variance, log_variance, precision : array_like
+        Those of the logarithm; see :class:`Normal`.
+
+    Examples
+    --------
+    >>> import dkl
+    >>> float(dkl.kl(dkl.families.LogNormal(0, 1), dkl.families.LogNormal(1, 1)))
+    0.5
+    """
+
+    @property
+    def support(self) -> Support:
+        """Positive numbers."""
+        return Interval(0.0)
+
+    def _log_prob(self, x: Array) -> Array:
+        log_x = self.xp.log(self.xp.where(x > 0, x, 1.0))
+        return self.xp.where(x > 0, super()._log_prob(log_x) - log_x, -math.inf)
+
+    def _sample(self, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
+        return np.exp(super()._sample(shape, rng))
+
+    def _mean(self) -> Array:
+        return self.xp.exp(self.loc + 0.5 * self._v)
+
+    def _var(self) -> Array:
+        return self.xp.expm1(self._v) * self.xp.exp(2.0 * self.loc + self._v)
+
+    def _entropy(self) -> Array:
+        return super()._entropy() + self.loc
+
+    def mean_parameters(self) -> tuple[Any, ...]:
+        """E[log x] and E[(log x)²]."""
+        return self._handed_back(self.loc + 0.0 * self._v), self._handed_back(self.loc**2 + self._v)
