@@ -61,6 +61,11 @@ def _namespace(x: Any) -> Namespace | None:
 _numpy = _namespace(np.empty(0))
 
 
+def is_numpy(xp: Namespace) -> bool:
+    """Whether a namespace is NumPy's."""
+    return xp is _numpy
+
+
 def namespace_of(**arguments: Any) -> Namespace:
     """The array API namespace shared by the arguments that are arrays; NumPy's where none is (lists, numbers)."""
     found = {name: _namespace(x) for name, x in arguments.items()}

@@ -47,12 +47,12 @@ class Interval(Support):
 
     def interior(self, xp: Namespace, x: Array) -> Array:
         """The middle, or one beside the only bound."""
-        low, high = (
-            xp.asarray(b, dtype=x.dtype) + 0.0 * xp.where(xp.isfinite(x), x, 0.0) for b in (self.low, self.high)
-        )
+        base = 0.0 * xp.where(xp.isfinite(x), x, 0.0)
+        low, high = (xp.asarray(b, dtype=x.dtype) + base for b in (self.low, self.high))
         some_low, some_high = xp.isfinite(low), xp.isfinite(high)
-        beside = xp.where(some_low, low + 1.0, xp.where(some_high, high - 1.0, 0.0 * x))
-        return xp.where(some_low & some_high, 0.5 * (low + high), beside)
+        from_low, from_high = xp.where(some_low, low, 0.0), xp.where(some_high, high, 0.0)
+        beside = xp.where(some_low, from_low + 1.0, xp.where(some_high, from_high - 1.0, base))
+        return xp.where(some_low & some_high, 0.5 * (from_low + from_high), beside)
 
     def within(self, other: Support) -> Any:
         """Both bounds inside."""

@@ -212,7 +212,8 @@ class Distribution(Representation, ABC):
         made.__dict__.update(self.__dict__)
         made.xp, made.dtype = xp, like.dtype
         made.parameters = {
-            name: widest(xp, xp.asarray(to_numpy(x), device=device_of(like))) for name, x in self.parameters.items()
+            name: widest(xp, xp.asarray(np.array(to_numpy(x)), device=device_of(like)))
+            for name, x in self.parameters.items()
         }
         return made
 

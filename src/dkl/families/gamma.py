@@ -6,6 +6,7 @@ import math
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy.special
 
 from dkl._array import Array, to_numpy
 from dkl.families.base import Constraint, ExponentialFamily, positive, whole
@@ -96,7 +97,8 @@ def gamma_kl(self: Any, its_shape: Array, shape: Array, its_rate: Array, rate: A
     xp = self.xp
     # r − 1 = (α_p·β_q − α_q·β_p)/(α_q·β_p), with both differences exact.
     apart = ((shape - its_shape) / its_shape) * (its_rate / rate) + (its_rate - rate) / rate
-    return its_shape * excess(xp, apart) + gamma_rest_divergence(xp, its_shape, shape)
+    ratio = (shape / its_shape) * (its_rate / rate)
+    return its_shape * excess(xp, apart, ratio) + gamma_rest_divergence(xp, its_shape, shape)
 
 
 class Exponential(Gamma):
@@ -212,22 +214,17 @@ class InverseGamma(Gamma):
         return self._handed_back(self.xp.log(self._b) - digamma(self.xp, self._a)), self._handed_back(self._a / self._b)
 
 
-class _PowerOfGamma(ExponentialFamily):
-    """A number whose power k is gamma-distributed with a fixed shape: a scale family with one parameter.
+class _ChiScaled(ExponentialFamily):
+    """``scale`` times the length of a vector of standard normal numbers, of a fixed dimension.
 
-    KL(p‖q) = shape·(r − 1 − log r) with r = (scale_p/scale_q)^k.
+    KL(p‖q) = dimension/2·(r − 1 − log r) with r = (scale_p/scale_q)².
     """
 
-    #: The shape and the power.
-    fixed: ClassVar[tuple[float, float]] = (0.5, 2.0)
+    dimension: ClassVar[int]
     constraints: ClassVar[dict[str, Constraint]] = {"scale": positive}
 
     def __init__(self, scale: Any = 1.0) -> None:
         super().__init__(scale=scale)
-
-    @property
-    def _k(self) -> Any:
-        return self.fixed[1]
 
     @property
     def support(self) -> Support:
@@ -235,43 +232,33 @@ class _PowerOfGamma(ExponentialFamily):
         return Interval(0.0)
 
     def _natural(self) -> tuple[Array, ...]:
-        return (self.scale ** (-self._k),)
+        return (self.scale**-2,)
 
     def _with_natural(self, theta: tuple[Array, ...]) -> Any:
-        rest = {name: self.parameters[name] for name in self.known}
-        return type(self)._raw(self, scale=theta[0] ** (-1.0 / self._k), **rest)
+        return type(self)._raw(self, scale=theta[0] ** -0.5)
 
     def _inside(self, theta: tuple[Array, ...]) -> Array:
         return theta[0] > 0
 
     def _kl(self, other: Any) -> Array:
-        return self.fixed[0] * self._apart(other)
-
-    def _apart(self, other: Any) -> Array:
-        """R − 1 − log r, from the difference of the scales."""
-        xp = self.xp
-        ratio = (self.scale - other.scale) / other.scale
-        if self.fixed[1] == 2.0:
-            return excess(xp, ratio * (2.0 + ratio))
-        return excess(xp, ratio)
-
-    def _log_of_power(self, x: Array) -> Array:
-        """Log of the density of x, from that of the gamma-distributed (x/scale)^k."""
-        a, k, xp = self.fixed[0], self._k, self.xp
-        z = xp.log(xp.where(x > 0, x, 1e-320)) - xp.log(self.scale)
-        half = 0.5 if self.fixed[1] == 2.0 else 1.0
-        constant = math.log(2.0) + a * math.log(half) - math.lgamma(a) if self.fixed[1] == 2.0 else xp.log(k + 0.0 * x)
-        return (a * k - 1.0) * z - half * xp.exp(k * z) + constant - xp.log(self.scale)
+        ratio = self.scale / other.scale
+        apart = (self.scale - other.scale) / other.scale * (1.0 + ratio)
+        return 0.5 * self.dimension * excess(self.xp, apart, ratio**2)
 
     def _log_prob(self, x: Array) -> Array:
-        return self._log_of_power(x)
+        n, xp = self.dimension, self.xp
+        z = xp.where(x > 0, x, 1e-320) / self.scale
+        constant = (0.5 * n - 1.0) * math.log(2.0) + math.lgamma(0.5 * n)
+        # At n = 1 the density at 0 is not 0, and its logarithm knows no log x.
+        power = (n - 1.0) * xp.log(z) if n > 1 else 0.0
+        return power - 0.5 * z * z - constant - xp.log(self.scale)
 
     def _sample(self, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
-        return self.numbers("scale") * np.sqrt(2.0 * rng.gamma(self.fixed[0], size=shape))
+        return self.numbers("scale") * np.sqrt(rng.chisquare(self.dimension, size=shape))
 
     def _moment(self, n: float) -> Array:
-        """E[xⁿ], of a power 2: (scale·√2)ⁿ·Γ(shape + n/2)/Γ(shape)."""
-        a = self.fixed[0]
+        """E[xⁿ] = (scale·√2)ⁿ·Γ((dimension + n)/2)/Γ(dimension/2)."""
+        a = 0.5 * self.dimension
         return (self.scale * math.sqrt(2.0)) ** n * math.exp(math.lgamma(a + n / 2) - math.lgamma(a))
 
     def _mean(self) -> Array:
@@ -281,20 +268,16 @@ class _PowerOfGamma(ExponentialFamily):
         return self._moment(2) - self._moment(1) ** 2
 
     def _entropy(self) -> Array:
-        # The density of x is that of y = (x/scale)²/2 ~ Gamma(shape) times dy/dx = √(2y)/scale.
-        a = self.fixed[0]
-        import scipy.special
-
-        psi = float(scipy.special.digamma(a))
-        of_y = a + math.lgamma(a) + (1.0 - a) * psi
-        return self.xp.log(self.scale) + (of_y - 0.5 * (math.log(2.0) + psi))
+        n = self.dimension
+        psi = float(scipy.special.digamma(0.5 * n))
+        return self.xp.log(self.scale) + (math.lgamma(0.5 * n) + 0.5 * (n - math.log(2.0) - (n - 1.0) * psi))
 
     def mean_parameters(self) -> tuple[Any, ...]:
         """E[x²]."""
         return (self._handed_back(self._moment(2)),)
 
 
-class HalfNormal(_PowerOfGamma):
+class HalfNormal(_ChiScaled):
     """Distribution of the absolute value of a normal x with mean 0.
 
     Parameters
@@ -303,10 +286,10 @@ class HalfNormal(_PowerOfGamma):
         The standard deviation of x.
     """
 
-    fixed: ClassVar[tuple[float, float]] = (0.5, 2.0)
+    dimension: ClassVar[int] = 1
 
 
-class Rayleigh(_PowerOfGamma):
+class Rayleigh(_ChiScaled):
     """Distribution of the length of a vector of two normal numbers with mean 0.
 
     Parameters
@@ -315,10 +298,10 @@ class Rayleigh(_PowerOfGamma):
         Their standard deviation.
     """
 
-    fixed: ClassVar[tuple[float, float]] = (1.0, 2.0)
+    dimension: ClassVar[int] = 2
 
 
-class Maxwell(_PowerOfGamma):
+class Maxwell(_ChiScaled):
     """Distribution of the length of a vector of three normal numbers with mean 0.
 
     Parameters
@@ -327,7 +310,7 @@ class Maxwell(_PowerOfGamma):
         Their standard deviation.
     """
 
-    fixed: ClassVar[tuple[float, float]] = (1.5, 2.0)
+    dimension: ClassVar[int] = 3
 
 
 __all__ = [

@@ -110,12 +110,12 @@ class Normal(ExponentialFamily):
         if "log_variance" in mine or "log_variance" in its:
             return expm1_minus(xp, self._log_v - other._log_v)
         if "scale" in mine and "scale" in its:
-            x = (mine["scale"] - its["scale"]) / its["scale"] * (1.0 + mine["scale"] / its["scale"])
-        elif "precision" in mine and "precision" in its:
-            x = (its["precision"] - mine["precision"]) / mine["precision"]
-        else:
-            x = (self._v - other._v) / other._v
-        return excess(xp, x)
+            ratio = mine["scale"] / its["scale"]
+            return excess(xp, (mine["scale"] - its["scale"]) / its["scale"] * (1.0 + ratio), ratio**2)
+        if "precision" in mine and "precision" in its:
+            ratio = its["precision"] / mine["precision"]
+            return excess(xp, (its["precision"] - mine["precision"]) / mine["precision"], ratio)
+        return excess(xp, (self._v - other._v) / other._v, self._v / other._v)
 
     def _log_prob(self, x: Array) -> Array:
         return -0.5 * ((x - self.loc) ** 2 * self.xp.exp(-self._log_v) + self._log_v + math.log(2 * math.pi))

@@ -59,8 +59,11 @@ def digamma(xp: Namespace, x: Array) -> Array:
     return special(xp, "digamma")(x)
 
 
-def excess(xp: Namespace, x: Array) -> Array:
-    """X − log(1 + x) ≥ 0 for x > −1, to full relative precision also near 0."""
+def excess(xp: Namespace, x: Array, whole: Array | None = None) -> Array:
+    """X − log(1 + x) ≥ 0 for x > −1, to full relative precision also near 0.
+
+    ``whole`` is 1 + x, where it is known better than by adding: as the quotient whose distance from 1 is x.
+    """
     near = xp.abs(x) < 0.25
     y = xp.where(near, x, 0.0)
     # With s = x/(2 + x), log(1 + x) = 2·(s + s³/3 + s⁵/5 + …) and x = s·(2 + x).
@@ -70,12 +73,13 @@ def excess(xp: Namespace, x: Array) -> Array:
     for k in range(21, 1, -2):
         series = 1.0 / k + z * series
     far = xp.where(near, 1.0, x)
-    return xp.where(near, s * (y - 2.0 * z * series), far - xp.log1p(far))
+    log = xp.log1p(far) if whole is None else xp.log(xp.where(near, 2.0, whole))
+    return xp.where(near, s * (y - 2.0 * z * series), far - log)
 
 
 def relative(xp: Namespace, x: Array, y: Array) -> Array:
     """X·log(x/y) − x + y ≥ 0 for positive x and y, to full relative precision: the divergence of x·log x − x."""
-    return x * excess(xp, (y - x) / x)
+    return x * excess(xp, (y - x) / x, y / x)
 
 
 @cache

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dkl._array import Array, as_scalar, holds, overflowing, root
+from dkl._array import Array, as_scalar, holds, is_numpy, overflowing, root
 from dkl.divergences import Bhattacharyya, Divergence, Hellinger, Jeffreys, Power, Renyi
 from dkl.estimate import Estimate
 from dkl.families.base import Distribution, ExponentialFamily
@@ -38,7 +38,7 @@ def beside(p: Any, q: Any) -> tuple[Any, Any]:
     if p.xp is q.xp:
         return p, q
     for one, other in ((p, q), (q, p)):
-        if one.xp.__name__.endswith("numpy"):
+        if is_numpy(one.xp):
             like = next(iter(other.parameters.values()))
             moved = one.moved(other.xp, like)
             moved.dtype = other.dtype
