@@ -7,17 +7,18 @@ from typing import Any
 
 from dkl import rules
 from dkl._array import Array, as_scalar, log_softmax, overflowing, tree_sum
+from dkl.families.base import Distribution, ExponentialFamily, related
 from dkl.pairs import Pair
 from dkl.representations import Axis, FiniteOutcomes, interpret, outcome_pair, outcomes
 
 
 @overflowing
 def entropy(p: Any, *, axis: Axis = -1, base: float | None = None) -> Any:
-    """Shannon entropy H(P) = −Σ p·log p.
+    """Shannon entropy H(P) = −Σ p·log p, of a continuous distribution the differential one, −∫ p·log p.
 
     Parameters
     ----------
-    p : array_like or representation
+    p : array_like, representation or distribution
         A raw array holds probabilities.
     axis : int, tuple of int, or None
         The axis of outcomes; None for all of them.
@@ -45,7 +46,10 @@ def entropy(p: Any, *, axis: Axis = -1, base: float | None = None) -> Any:
     >>> float(dkl.entropy([0.5, 0.25, 0.25], base=2))
     1.5
     """
-    side = _finite(interpret(p), "p")
+    given = interpret(p)
+    if isinstance(given, Distribution):
+        return _in_base(given.entropy(), base)
+    side = _finite(given, "p")
     xp, x = outcomes(side, axis)
     log_p = log_softmax(xp, x) if side.in_logs else None
     if log_p is None:
@@ -89,7 +93,17 @@ def cross_entropy(p: Any, q: Any, *, axis: Axis = -1, base: float | None = None)
     >>> float(dkl.cross_entropy([0.5, 0.5], [0.25, 0.75], base=2))  # doctest: +ELLIPSIS
     1.2075187496394...
     """
-    pair, _ = outcome_pair(_finite(interpret(p), "p"), _finite(interpret(q), "q"), axis)
+    left, right = interpret(p), interpret(q)
+    if isinstance(left, ExponentialFamily) and isinstance(right, ExponentialFamily):
+        members = related(left, right)
+        if members is None:
+            raise TypeError(
+                f"there is no closed form of the cross-entropy of a {type(right).__name__} under a "
+                f"{type(left).__name__}: add dkl.entropy(p) and dkl.kl(p, q)"
+            )
+        one, other = members
+        return _in_base(one.cross_entropy(other), base)
+    pair, _ = outcome_pair(_finite(left, "p"), _finite(right, "q"), axis)
     total = tree_sum(pair.xp, _code_lengths(pair))
     return _in_base(pair.xp.maximum(total, pair.xp.zeros_like(total)), base)
 

@@ -284,3 +284,19 @@ def test_bad_kinds_of_parameters_are_named() -> None:
     torch, jax = pytest.importorskip("torch"), pytest.importorskip("jax")
     with pytest.raises(TypeError, match="from torch and jax"):
         dkl.kl(families.Normal(torch.tensor(0.0)), families.Normal(jax.numpy.asarray(0.0)))
+
+
+def test_entropies_of_distributions() -> None:
+    p, q = families.Normal(0.0, 1.0), families.Normal(1.0, 2.0)
+    assert dkl.entropy(p) == pytest.approx(0.5 * math.log(2 * math.pi * math.e), rel=1e-15)
+    assert dkl.entropy(p, base=2) == pytest.approx(0.5 * math.log2(2 * math.pi * math.e), rel=1e-15)
+    assert dkl.cross_entropy(p, q) == pytest.approx(float(dkl.entropy(p)) + float(dkl.kl(p, q)), rel=1e-15)
+    expected, _ = integrate.quad(lambda x: -stats.norm.pdf(x) * stats.norm.logpdf(x, 1, 2), -12, 12)
+    assert dkl.cross_entropy(p, q) == pytest.approx(expected, rel=1e-9)
+    with pytest.raises(TypeError, match="no closed form of the cross-entropy of a Gamma under a Normal"):
+        dkl.cross_entropy(p, families.Gamma(1.0, 1.0))
+
+
+def test_an_axis_of_outcomes_is_refused() -> None:
+    with pytest.raises(ValueError, match="axis = 0 does not apply: p and q are distributions"):
+        dkl.kl(families.Normal(), families.Normal(), axis=0)

@@ -35,6 +35,7 @@ from dkl._array import (
     device_of,
     first_failing,
     holds,
+    is_numpy,
     namespace_of,
     real_floating,
     to_numpy,
@@ -249,6 +250,10 @@ class ExponentialFamily(Distribution, ABC):
     def _kl(self, other: Self) -> Array:
         """KL(this‖other) of two members of one family, ≥ 0 by its form, to full relative precision."""
 
+    def cross_entropy(self, other: Self) -> Any:
+        """−E[log q] under this distribution p, in nats: its entropy and KL(p‖q)."""
+        return self._handed_back(self._entropy() + self._kl(other))
+
     def natural(self) -> tuple[Any, ...]:
         """The natural parameters, up to sign and constant factors of the components."""
         return tuple(self._handed_back(theta) for theta in self._natural())
@@ -276,6 +281,31 @@ class ExponentialFamily(Distribution, ABC):
             *(tuple(x.shape)[: len(x.shape) - cls.constraints[n].ndim] for n, x in parameters.items())
         )
         return made
+
+
+def related(p: ExponentialFamily, q: ExponentialFamily) -> tuple[Any, Any] | None:
+    """Both in one array library if they are of one family with equal known parameters, else None."""
+    if p.family is not q.family or p.event_shape != q.event_shape:
+        return None
+    p, q = beside(p, q)
+    for name in p.known:
+        if holds(p.xp.all(p.parameters[name] == q.parameters[name])) is False:
+            return None
+    return p, q
+
+
+def beside(p: Any, q: Any) -> tuple[Any, Any]:
+    """Two distributions in one array library: what is NumPy's goes where the other is."""
+    if p.xp is q.xp:
+        return p, q
+    for one, other in ((p, q), (q, p)):
+        if is_numpy(one.xp):
+            like = next(iter(other.parameters.values()))
+            moved = one.moved(other.xp, like)
+            moved.dtype = other.dtype
+            return (moved, other) if one is p else (other, moved)
+    names = " and ".join(x.xp.__name__.removeprefix("array_api_compat.") for x in (p, q))
+    raise TypeError(f"the parameters of p and q are from {names}: convert one of them to the other's library")
 
 
 def _shown(x: Array) -> str:

@@ -19,6 +19,10 @@ def measure(
     divergence: Divergence = kl,
     *,
     method: str | None = None,
+    rng: Any = None,
+    rtol: float | None = None,
+    max_samples: int | None = None,
+    progress: Any = None,
     axis: Axis = -1,
     base: float | None = None,
 ) -> Estimate:
@@ -26,14 +30,22 @@ def measure(
 
     Parameters
     ----------
-    p, q : array_like or representation
+    p, q : array_like, representation or distribution
         As for the divergence itself: a raw array holds probabilities.
     divergence : Divergence
         Any member of the family; ``dkl.kl`` by default.
     method : str, optional
         Force one of ``dkl.rules.METHODS`` instead of the first that fits.
+    rng : numpy.random.Generator, int, optional
+        The source of randomness, or its seed, of a method that samples.
+    rtol : float, optional
+        The relative error at which quadrature and sampling stop.
+    max_samples : int, optional
+        The number of samples at which Monte Carlo stops in any case.
+    progress : callable, optional
+        Called with the share that is done, of long work.
     axis : int, tuple of int, or None
-        The axis of outcomes.
+        The axis of outcomes; distributions have none.
     base : float, optional
         The base of the logarithm: 2 for bits. Nats by default.
 
@@ -54,4 +66,6 @@ def measure(
     """
     if not isinstance(divergence, Divergence):
         raise TypeError(f"divergence must be a member of the family such as dkl.kl, got {divergence!r}")
-    return rules.evaluate(divergence, p, q, method=method, axis=axis, base=base, explain=True)
+    wished = {"rng": rng, "rtol": rtol, "max_samples": max_samples, "progress": progress}
+    options = {name: value for name, value in wished.items() if value is not None}
+    return rules.evaluate(divergence, p, q, method=method, axis=axis, base=base, explain=True, **options)

@@ -12,39 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from dkl._array import Array, as_scalar, holds, is_numpy, overflowing, root
+from dkl._array import Array, as_scalar, holds, overflowing, root
 from dkl.divergences import Bhattacharyya, Divergence, Hellinger, Jeffreys, Power, Renyi
 from dkl.estimate import Estimate
-from dkl.families.base import Distribution, ExponentialFamily
+from dkl.families.base import Distribution, ExponentialFamily, beside, related
 from dkl.rules import rule
 from dkl.supports import all_within
 
 Formula = Callable[[Any, ExponentialFamily, ExponentialFamily], Array]
-
-
-def related(p: ExponentialFamily, q: ExponentialFamily) -> tuple[Any, Any] | None:
-    """Both in one array library if they are of one family with equal known parameters, else None."""
-    if p.family is not q.family or p.event_shape != q.event_shape:
-        return None
-    p, q = beside(p, q)
-    for name in p.known:
-        if holds(p.xp.all(p.parameters[name] == q.parameters[name])) is False:
-            return None
-    return p, q
-
-
-def beside(p: Any, q: Any) -> tuple[Any, Any]:
-    """Two distributions in one array library: what is NumPy's goes where the other is."""
-    if p.xp is q.xp:
-        return p, q
-    for one, other in ((p, q), (q, p)):
-        if is_numpy(one.xp):
-            like = next(iter(other.parameters.values()))
-            moved = one.moved(other.xp, like)
-            moved.dtype = other.dtype
-            return (moved, other) if one is p else (other, moved)
-    names = " and ".join(x.xp.__name__.removeprefix("array_api_compat.") for x in (p, q))
-    raise TypeError(f"the parameters of p and q are from {names}: convert one of them to the other's library")
 
 
 def divided_gap(p: Any, q: Any, a: float) -> Array:
@@ -93,12 +68,19 @@ def _hellinger(divergence: Any, p: Any, q: Any) -> Array:
 def _register(kind: type[Divergence], formula: Formula) -> None:
     @rule(kind, ExponentialFamily, ExponentialFamily, "closed_form")
     @overflowing
-    def measured(divergence: Divergence, p: Any, q: Any, *, axis: Any = -1, explain: bool = False) -> Estimate | None:
+    def measured(divergence: Divergence, p: Any, q: Any, *, axis: Any = -1, **options: Any) -> Estimate | None:
+        no_axis(axis)
         pair = related(p, q)
         if pair is None:
             return None
         value = formula(divergence, *pair)
         return None if value is None else answered(divergence, *pair, value, "closed_form")
+
+
+def no_axis(axis: Any) -> None:
+    """Refuse an axis of outcomes, which a distribution has not."""
+    if axis != -1:
+        raise ValueError(f"axis = {axis!r} does not apply: p and q are distributions, not arrays of outcomes")
 
 
 def answered(divergence: Divergence, p: Any, q: Any, value: Array, method: str, reason: str | None = None) -> Estimate:
@@ -134,10 +116,9 @@ for _kind, _formula in (
 
 @rule(Divergence, Distribution, Distribution, "closed_form")
 @overflowing
-def infinite_by_support(
-    divergence: Divergence, p: Any, q: Any, *, axis: Any = -1, explain: bool = False
-) -> Estimate | None:
+def infinite_by_support(divergence: Divergence, p: Any, q: Any, *, axis: Any = -1, **options: Any) -> Estimate | None:
     """Infinite where one side's support is no part of the other's and such mass makes the divergence infinite."""
+    no_axis(axis)
     for holder, other, names, edge in (
         (p, q, ("P", "Q"), divergence.edges.q_zero),
         (q, p, ("Q", "P"), divergence.edges.p_zero),

@@ -22,7 +22,13 @@ _NAMED = 5
 @rule(Divergence, FiniteOutcomes, FiniteOutcomes, "exact")
 @overflowing
 def total(
-    divergence: Divergence, p: FiniteOutcomes, q: FiniteOutcomes, *, axis: Axis = -1, explain: bool = False
+    divergence: Divergence,
+    p: FiniteOutcomes,
+    q: FiniteOutcomes,
+    *,
+    axis: Axis = -1,
+    explain: bool = False,
+    **options: object,
 ) -> Estimate:
     """Sum the terms of the divergence along the axis of outcomes."""
     value = fused.total_of_few(divergence, p, q, axis)
