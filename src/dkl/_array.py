@@ -238,6 +238,8 @@ def log_softmax(xp: Namespace, x: Array) -> Array:
 
 def expm1_minus(xp: Namespace, u: Array) -> Array:
     """exp(u) − 1 − u ≥ 0, by its series near 0, where the two terms cancel to second order."""
+    if hasattr(xp, "expm1_minus"):
+        return xp.expm1_minus(u)
     eps = epsilon(xp, u.dtype)
     near = xp.abs(u) < 0.5
     small = xp.where(near, u, 0.0)

@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -78,16 +79,16 @@ class Distribution(Representation, ABC):
         arrays = real_floating(self.xp, *arrays)
         #: The dtype in which answers are given.
         self.dtype = arrays[0].dtype
-        self.parameters: dict[str, Array] = {}
-        for name, x in zip(given, arrays, strict=True):
+        #: The parameters as they were given.
+        self.given: dict[str, Array] = dict(zip(given, arrays, strict=True))
+        for name, x in self.given.items():
             self._check(name, x)
-            self.parameters[name] = widest(self.xp, x)
         try:
             self.batch_shape = np.broadcast_shapes(
-                *(tuple(x.shape)[: len(x.shape) - self.constraints[n].ndim] for n, x in self.parameters.items())
+                *(tuple(x.shape)[: len(x.shape) - self.constraints[n].ndim] for n, x in self.given.items())
             )
         except ValueError:
-            shapes = ", ".join(f"{name} {tuple(x.shape)}" for name, x in self.parameters.items())
+            shapes = ", ".join(f"{name} {tuple(x.shape)}" for name, x in self.given.items())
             raise ValueError(f"{type(self).__name__}: the shapes do not broadcast: {shapes}") from None
 
     def _check(self, name: str, x: Array) -> None:
@@ -101,11 +102,14 @@ class Distribution(Representation, ABC):
             at, value = first_failing(x, met)
             raise ValueError(f"{type(self).__name__}: {name}{at} = {value:g} is not {constraint.name}")
 
+    @cached_property
+    def parameters(self) -> dict[str, Array]:
+        """The parameters in the precision of the calculation."""
+        return {name: widest(self.xp, x) for name, x in self.given.items()}
+
     def __getattr__(self, name: str) -> Array:
-        # Parameters, in the precision of the calculation.
-        parameters = self.__dict__.get("parameters", {})
-        if name in parameters:
-            return parameters[name]
+        if name in self.__dict__.get("given", {}):
+            return self.parameters[name]
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __repr__(self) -> str:
@@ -212,10 +216,8 @@ class Distribution(Representation, ABC):
         made = object.__new__(type(self))
         made.__dict__.update(self.__dict__)
         made.xp, made.dtype = xp, like.dtype
-        made.parameters = {
-            name: widest(xp, xp.asarray(np.array(to_numpy(x)), device=device_of(like)))
-            for name, x in self.parameters.items()
-        }
+        made.__dict__.pop("parameters", None)
+        made.given = {name: xp.asarray(np.array(to_numpy(x)), device=device_of(like)) for name, x in self.given.items()}
         return made
 
 
@@ -226,6 +228,9 @@ class ExponentialFamily(Distribution, ABC):
     keeps fixed.
     """
 
+    #: Whether ``_kl`` is made of what :class:`dkl.kernels.trace.Namespace` has, number by number, so that it can be
+    #: compiled for batches and run by Python for a single pair.
+    fusible: ClassVar[bool] = False
     #: Parameters that members of one family share.
     known: ClassVar[tuple[str, ...]] = ()
 
@@ -273,10 +278,19 @@ class ExponentialFamily(Distribution, ABC):
         return self._with_natural(kept), inside
 
     @classmethod
+    def symbolic(cls, xp: Any, names: Sequence[str], symbols: Sequence[Any]) -> Self:
+        """A member whose parameters are symbols."""
+        made = object.__new__(cls)
+        made.xp, made.batch_shape = xp, ()
+        made.given = made.parameters = dict(zip(names, symbols, strict=True))
+        return made
+
+    @classmethod
     def _raw(cls, like: Distribution, **parameters: Array) -> Self:
         """A member made of arrays that are known to be good."""
         made = object.__new__(cls)
-        made.xp, made.dtype, made.parameters = like.xp, like.dtype, parameters
+        made.xp, made.dtype = like.xp, like.dtype
+        made.given = made.parameters = parameters
         made.batch_shape = np.broadcast_shapes(
             *(tuple(x.shape)[: len(x.shape) - cls.constraints[n].ndim] for n, x in parameters.items())
         )

@@ -221,6 +221,7 @@ class _ChiScaled(ExponentialFamily):
     """
 
     dimension: ClassVar[int]
+    fusible: ClassVar[bool] = True
     constraints: ClassVar[dict[str, Constraint]] = {"scale": positive}
 
     def __init__(self, scale: Any = 1.0) -> None:
@@ -243,7 +244,7 @@ class _ChiScaled(ExponentialFamily):
     def _kl(self, other: Any) -> Array:
         ratio = self.scale / other.scale
         apart = (self.scale - other.scale) / other.scale * (1.0 + ratio)
-        return 0.5 * self.dimension * excess(self.xp, apart, ratio**2)
+        return 0.5 * self.dimension * excess(self.xp, apart, ratio, 2.0)
 
     def _log_prob(self, x: Array) -> Array:
         n, xp = self.dimension, self.xp

@@ -37,6 +37,7 @@ class Normal(ExponentialFamily):
     2.35914091422952...
     """
 
+    fusible: ClassVar[bool] = True
     constraints: ClassVar[dict[str, Constraint]] = {
         "loc": real,
         "scale": positive,
@@ -86,6 +87,16 @@ class Normal(ExponentialFamily):
         return xp.log(known["variance"]) if "variance" in known else -xp.log(known["precision"])
 
     @property
+    def _per_scale(self) -> Array:
+        """The reciprocal of the standard deviation."""
+        known, xp = self.parameters, self.xp
+        if "scale" in known:
+            return 1.0 / known["scale"]
+        if "variance" in known:
+            return 1.0 / xp.sqrt(known["variance"])
+        return xp.exp(-0.5 * known["log_variance"]) if "log_variance" in known else xp.sqrt(known["precision"])
+
+    @property
     def support(self) -> Support:
         """All numbers."""
         return Interval()
@@ -102,7 +113,7 @@ class Normal(ExponentialFamily):
 
     def _kl(self, other: Self) -> Array:
         """½·(r − 1 − log r) + (μ_p − μ_q)²/(2σ_q²)."""
-        return 0.5 * self._width_part(other) + 0.5 * (self.loc - other.loc) ** 2 * self.xp.exp(-other._log_v)
+        return 0.5 * self._width_part(other) + 0.5 * ((self.loc - other.loc) * other._per_scale) ** 2
 
     def _width_part(self, other: Self) -> Array:
         """R − 1 − log r with r the quotient of the variances, from the parameters as they were given."""
@@ -111,14 +122,14 @@ class Normal(ExponentialFamily):
             return expm1_minus(xp, self._log_v - other._log_v)
         if "scale" in mine and "scale" in its:
             ratio = mine["scale"] / its["scale"]
-            return excess(xp, (mine["scale"] - its["scale"]) / its["scale"] * (1.0 + ratio), ratio**2)
+            return excess(xp, (mine["scale"] - its["scale"]) / its["scale"] * (1.0 + ratio), ratio, 2.0)
         if "precision" in mine and "precision" in its:
             ratio = its["precision"] / mine["precision"]
             return excess(xp, (its["precision"] - mine["precision"]) / mine["precision"], ratio)
         return excess(xp, (self._v - other._v) / other._v, self._v / other._v)
 
     def _log_prob(self, x: Array) -> Array:
-        return -0.5 * ((x - self.loc) ** 2 * self.xp.exp(-self._log_v) + self._log_v + math.log(2 * math.pi))
+        return -0.5 * (((x - self.loc) * self._per_scale) ** 2 + self._log_v + math.log(2 * math.pi))
 
     def _sample(self, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
         return to_numpy(self.loc) + np.exp(0.5 * to_numpy(self._log_v)) * rng.standard_normal(shape)

@@ -41,7 +41,7 @@ def built(files: tuple[str, ...], base: ModuleType | None = None, traced: str = 
     base : module, optional
         What was built of the files that these use, so that it is compiled once for all that stand on it.
     traced : str
-        Source of the functions of the file ``traced``.
+        Source of the functions of the file ``traced`` or ``written``.
     **settings
         Values of module-level names of the files, as Python writes them.
     """
@@ -53,7 +53,7 @@ def built(files: tuple[str, ...], base: ModuleType | None = None, traced: str = 
 def _built(files: tuple[str, ...], base: ModuleType | None, traced: str, **settings: object) -> ModuleType:
     parts = [_HEADER, f"from {base.__name__} import *" if base else ""]
     for file in files:
-        functions = ast.parse(traced).body if file == "traced" else None
+        functions = ast.parse(traced).body if file in ("traced", "written") else None
         parts.append("\n".join(f"@inline\n{ast.unparse(f)}" for f in functions) if functions else _body(file, settings))
     text = "\n\n".join(parts)
     name = f"kernels_{hashlib.sha256((text + _around()).encode()).hexdigest()[:20]}"

@@ -33,6 +33,30 @@ def expm1(x: float) -> float:
     return math.expm1(x) if x < _LARGEST_EXPONENT else math.inf
 
 
+def excess_of_power(x: float, root: float, power: float) -> float:
+    """X − log(1 + x) ≥ 0 with 1 + x = root^power."""
+    if abs(x) >= 0.25:
+        return x - power * math.log(root) if x < math.inf else math.inf
+    s = x / (2.0 + x)
+    z = s * s
+    # x − log1p(x) = x·s − 2·(s³/3 + s⁵/5 + …)
+    series = 1 / 3 + z * (1 / 5 + z * (1 / 7 + z * (1 / 9 + z * (1 / 11 + z * (1 / 13 + z * (1 / 15 + z / 17))))))
+    return s * (x - 2.0 * z * series)
+
+
+def expm1_minus(x: float) -> float:
+    """exp(x) − 1 − x ≥ 0."""
+    if abs(x) >= 0.5:
+        return expm1(x) - x
+    total, term = 0.0, 0.5 * x * x
+    k = 2
+    while abs(term) > 1e-17 * abs(total):
+        total += term
+        k += 1
+        term *= x / k
+    return total
+
+
 def log_quotient(p: float, q: float, difference: float) -> float:
     """log(p/q), given p − q to full relative precision."""
     if abs(difference) < 0.5 * q:
@@ -44,12 +68,7 @@ def log_quotient(p: float, q: float, difference: float) -> float:
 def kl_term(p: float, q: float, difference: float) -> float:
     """p·log(p/q) − p + q ≥ 0, given p − q to full relative precision."""
     if abs(difference) < 0.25 * p:
-        x = -difference / p
-        s = x / (2.0 + x)
-        z = s * s
-        # x − log1p(x) = x·s − 2·(s³/3 + s⁵/5 + …)
-        series = 1 / 3 + z * (1 / 5 + z * (1 / 7 + z * (1 / 9 + z * (1 / 11 + z * (1 / 13 + z * (1 / 15 + z / 17))))))
-        return p * s * (x - 2.0 * z * series)
+        return p * excess_of_power(-difference / p, q / p, 1.0)
     return math.fsum((q, -p, p * log_quotient(p, q, difference)))
 
 
@@ -59,13 +78,18 @@ def js_term(p: float, q: float, difference: float) -> float:
     return 0.5 * (kl_term(p, m, 0.5 * difference) + kl_term(q, m, -0.5 * difference))
 
 
+def executed(source: str) -> dict[str, Any]:
+    """What a trace defines, run by Python on floats."""
+    space: dict[str, Any] = {**globals(), "log": math.log, "log1p": math.log1p, "tanh": math.tanh}
+    exec(source, space)
+    return space
+
+
 @cache
 def term_of(core: Core) -> tuple[_Function, tuple[float, ...]]:
     """The term of a pair of probabilities as a Python function, and its constants."""
     source, constants = traced(core, "probabilities", "float64")
-    space: dict[str, Any] = {**globals(), "log": math.log, "log1p": math.log1p, "tanh": math.tanh}
-    exec(source, space)
-    return space["term"], constants
+    return executed(source)["term"], constants
 
 
 def total(core: Core, p: list[float], q: list[float]) -> float:

@@ -123,8 +123,13 @@ class Namespace:
         t = condition.trace
         return t.step(f"select({condition.name}, {t.lift(x).name}, {t.lift(y).name})")
 
+    @staticmethod
+    def excess(x: Symbol, root: Symbol, power: float) -> Symbol:
+        """X − log(1 + x), where 1 + x = root^power."""
+        return x.trace.step(f"excess_of_power({x.name}, {root.name}, {x.trace.lift(power).name})")
+
     def __getattr__(self, name: str) -> Callable[[Symbol], Symbol]:
-        if name not in ("exp", "expm1", "log", "log1p", "sqrt", "abs", "tanh"):
+        if name not in ("exp", "expm1", "expm1_minus", "log", "log1p", "sqrt", "abs", "tanh"):
             raise AttributeError(f"traced code cannot call xp.{name}")
         spelling = {"abs": "abs", "sqrt": "math.sqrt"}.get(name, name)
         return lambda x: x.trace.step(f"{spelling}({x.name})")

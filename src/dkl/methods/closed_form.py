@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from dkl._array import Array, as_scalar, holds, overflowing, root
+from dkl._array import Array, as_scalar, compiling, holds, is_numpy, overflowing, root, to_numpy
 from dkl.divergences import Bhattacharyya, Divergence, Hellinger, Jeffreys, Power, Renyi
 from dkl.estimate import Estimate
 from dkl.families.base import Distribution, ExponentialFamily, beside, related
+from dkl.methods.fused import LEAST, held
 from dkl.rules import rule
 from dkl.supports import all_within
 
@@ -68,13 +70,60 @@ def _hellinger(divergence: Any, p: Any, q: Any) -> Array:
 def _register(kind: type[Divergence], formula: Formula) -> None:
     @rule(kind, ExponentialFamily, ExponentialFamily, "closed_form")
     @overflowing
-    def measured(divergence: Divergence, p: Any, q: Any, *, axis: Any = -1, **options: Any) -> Estimate | None:
+    def measured(
+        divergence: Divergence, p: Any, q: Any, *, axis: Any = -1, explain: bool = False, **options: Any
+    ) -> Estimate | None:
         no_axis(axis)
         pair = related(p, q)
         if pair is None:
             return None
-        value = formula(divergence, *pair)
-        return None if value is None else answered(divergence, *pair, value, "closed_form")
+        value = _fused(divergence, formula, *pair)
+        if value is None:
+            value = formula(divergence, *pair)
+        return None if value is None else answered(divergence, *pair, value, "closed_form", explain=explain)
+
+
+def _fused(divergence: Divergence, formula: Formula, p: Any, q: Any) -> Any:
+    """The same in one pass over a large batch, or number by number for a single pair; None where that does not apply.
+
+    It applies to sums of KLs of parameters that lie open in this process's memory and need no gradient.
+    """
+    if not p.fusible or compiling() or not (isinstance(divergence, Jeffreys) or _is_kl(divergence)):
+        return None
+    given = [*p.given.values(), *q.given.values()]
+    single = is_numpy(p.xp) and all(x.ndim == 0 for x in given)
+    if not single:
+        if math.prod(np.broadcast_shapes(p.batch_shape, q.batch_shape)) < LEAST or not all(map(held, given)):
+            return None
+        if any(getattr(x, "requires_grad", False) for x in given):
+            return None
+    written = _written(divergence, formula, type(p), tuple(p.given), type(q), tuple(q.given))
+    if single:
+        try:
+            return p.dtype.type(written.of_numbers(*map(float, given)))
+        except (OverflowError, ValueError, ZeroDivisionError):
+            return None  # an end of the floating range, which arrays have a number for
+    value = written.over(list(map(to_numpy, given)), str(p.xp.result_type(p.dtype, q.dtype)).removeprefix("torch."))
+    return value if is_numpy(p.xp) else p.xp.asarray(value)
+
+
+def _is_kl(divergence: Divergence) -> bool:
+    return isinstance(divergence, Power) and divergence.order in (0, 1)
+
+
+@cache
+def _written(
+    divergence: Divergence, formula: Formula, p: Any, p_names: tuple[str, ...], q: Any, q_names: tuple[str, ...]
+) -> Any:
+    from dkl.kernels.formulas import Formula as Written
+    from dkl.kernels.trace import Namespace as Traced
+
+    def function(symbols: Any) -> Any:
+        n = len(p_names)
+        one, other = p.symbolic(Traced(), p_names, symbols[:n]), q.symbolic(Traced(), q_names, symbols[n:])
+        return formula(divergence, one, other)
+
+    return Written(len(p_names) + len(q_names), function)
 
 
 def no_axis(axis: Any) -> None:
@@ -83,10 +132,16 @@ def no_axis(axis: Any) -> None:
         raise ValueError(f"axis = {axis!r} does not apply: p and q are distributions, not arrays of outcomes")
 
 
-def answered(divergence: Divergence, p: Any, q: Any, value: Array, method: str, reason: str | None = None) -> Estimate:
+def answered(
+    divergence: Divergence, p: Any, q: Any, value: Any, method: str, reason: str | None = None, explain: bool = True
+) -> Estimate:
     """A value without sampling error, in the dtype of the pair."""
     xp = p.xp
-    value = xp.astype(value, xp.result_type(p.dtype, q.dtype))
+    dtype = p.dtype if p.dtype == q.dtype else xp.result_type(p.dtype, q.dtype)
+    if value.dtype != dtype:
+        value = xp.astype(value, dtype)
+    if not explain:
+        return Estimate(as_scalar(value), 0.0, method, divergence.name, divergence.direction, divergence.unit)
     infinite = holds(xp.any(xp.isinf(value)))
     if infinite and reason is None:
         reason = (

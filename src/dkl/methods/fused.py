@@ -216,7 +216,7 @@ def job_for(divergence: Divergence, p: FiniteOutcomes, q: FiniteOutcomes, axis: 
     """What the loops are to do, if they apply."""
     x, y = p.array, q.array
     core = divergence.core
-    if core is None or not (_held(x) and _held(y)) or _size(x, y) < LEAST:
+    if core is None or not (held(x) and held(y)) or _size(x, y) < LEAST:
         return None
     if any(_name(z.dtype) not in _LOADED and not is_half(z.dtype) for z in (x, y)):
         return None
@@ -245,7 +245,7 @@ def _size(x: Array, y: Array) -> int:
         return 0  # shapes that do not broadcast get their message elsewhere
 
 
-def _held(x: Any) -> bool:
+def held(x: Any) -> bool:
     """Whether an array lies open in this process's memory, and is no stand-in for one that a transform will bring."""
     if type(x) in (np.ndarray, np.memmap):
         return True

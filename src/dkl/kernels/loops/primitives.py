@@ -145,6 +145,13 @@ def excess(x):
 
 
 @inline
+def excess_of_power(x, root, power):
+    """X − log(1 + x) ≥ 0 with 1 + x = root^power, which is known better than by adding."""
+    near = abs(x) < QUARTER
+    return select(near, log_remainder(select(near, x, ZERO)), select(x < INFINITY, x - power * log(root), INFINITY))
+
+
+@inline
 def quotient_parts(p, q, difference):
     """K and y with p/q = 2^k·(1 + y), from p − q where p and q are within √2 of each other."""
     q = select(q > ZERO, q, ONE)
