@@ -17,6 +17,7 @@ from dkl._version import __version__ as __version__
 if TYPE_CHECKING:
     from dkl.comparison import compare as compare
     from dkl.comparison import save_reference as save_reference
+    from dkl.density import Density as Density
     from dkl.divergences import (
         JS as JS,
     )
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from dkl.estimate import Estimate as Estimate
     from dkl.inequalities import bounds as bounds
     from dkl.methods import measure as measure
+    from dkl.mixture import Mixture as Mixture
     from dkl.representations import (
         Counts as Counts,
     )
@@ -106,12 +108,15 @@ _HOMES = {
     "transport": "wasserstein",
     "inequalities": "bounds",
     "comparison": "compare save_reference",
+    "density": "Density",
+    "mixture": "Mixture",
+    "adapters": "",
     "families": "",
     "plots": "",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
-__all__ = ["__version__", *_HOME_OF, "families", "plots"]
+__all__ = ["__version__", *_HOME_OF, "adapters", "families", "plots"]
 
 
 def __getattr__(name: str) -> Any:

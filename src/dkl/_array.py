@@ -184,6 +184,9 @@ def to_numpy(x: Array) -> np.ndarray[Any, Any]:
     if hasattr(x, "detach"):
         x = x.detach().cpu()
         x = x.float() if is_half(x.dtype) else x
+    jax = sys.modules.get("jax")
+    if jax is not None and isinstance(x, jax.core.Tracer):
+        x = jax.lax.stop_gradient(x)  # under plain jax.grad the values can be seen
     return np.asarray(x)
 
 

@@ -103,7 +103,7 @@ def cross_entropy(p: Any, q: Any, *, axis: Axis = -1, base: float | None = None)
             )
         one, other = members
         return _in_base(one.cross_entropy(other), base)
-    pair, _ = outcome_pair(_finite(left, "p"), _finite(right, "q"), axis)
+    pair, _ = outcome_pair(_finite(left.measured_as(), "p"), _finite(right.measured_as(), "q"), axis)
     total = tree_sum(pair.xp, _code_lengths(pair))
     return _in_base(pair.xp.maximum(total, pair.xp.zeros_like(total)), base)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import operator
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -37,6 +38,10 @@ _NO_TOTAL = "only a row with a positive, finite sum can be normalised"
 
 class Representation:
     """One side of a pair, as its owner handed it in."""
+
+    def measured_as(self) -> Representation:
+        """The list of outcomes that it stands for, beside another list; itself if there is none."""
+        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,9 +222,20 @@ class Samples(Representation):
     array: Any
 
 
+#: Readers of other libraries' objects, each of which may decline by returning None.
+readers: list[Callable[[Any], Representation | None]] = []
+
+
 def interpret(x: Any) -> Representation:
-    """A wrapped object as it is; anything else as probabilities."""
-    return x if isinstance(x, Representation) else Probs(x)
+    """A wrapped object as it is; arrays and lists as probabilities; anything else as what a reader makes of it."""
+    if isinstance(x, Representation):
+        return x
+    if not (type(x) in (list, tuple) or (hasattr(x, "dtype") and hasattr(x, "shape"))):
+        for read in readers:
+            made = read(x)
+            if made is not None:
+                return made
+    return Probs(x)
 
 
 @dataclass(frozen=True, eq=False)

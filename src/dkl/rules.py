@@ -17,7 +17,7 @@ from typing import Any
 
 from dkl._array import real_number
 from dkl.estimate import Estimate
-from dkl.representations import interpret
+from dkl.representations import FiniteOutcomes, Representation, interpret, readers
 
 # The order in which methods are tried when none is asked for.
 METHODS = ("closed_form", "exact", "quadrature", "monte_carlo", "estimator")
@@ -158,14 +158,22 @@ def evaluate(
     divergence: Any, p: Any, q: Any, *, base: float | None = None, method: str | None = None, **options: Any
 ) -> Estimate:
     """Measure by the rule that fits, and express the answer in the unit asked for."""
+    load()
     nats, unit = _unit(divergence, base)
-    left, right = interpret(p), interpret(q)
+    left, right = _as_lists(interpret(p), interpret(q))
     key = (divergence.name, type(divergence), type(left), type(right), method)
     for measurement in find(*key):
         estimate = measurement(divergence, left, right, **options)
         if estimate is not None:
             return estimate if unit == estimate.unit else estimate.rescaled(nats, unit)
     raise TypeError(_nothing(*key))
+
+
+def _as_lists(p: Representation, q: Representation) -> tuple[Representation, Representation]:
+    """Both as lists of outcomes if both are such, else both as they are."""
+    left, right = p.measured_as(), q.measured_as()
+    both = isinstance(left, FiniteOutcomes) and isinstance(right, FiniteOutcomes)
+    return (left, right) if both else (p, q)
 
 
 def unit_of(base: Any) -> tuple[float, str]:
@@ -213,6 +221,7 @@ def _load_once() -> None:
         return
     # By name: the rules stand on the divergences and the representations, which stand on this registry.
     importlib.import_module("dkl.methods")
+    readers.append(importlib.import_module("dkl.adapters").adapted)
     for point in entry_points(group="dkl.rules"):
         point.load()
     _loaded.append(True)

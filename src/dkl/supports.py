@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
-from dkl._array import Array, Namespace, holds
+from dkl._array import Array, Namespace, device_of, holds, to_numpy
 
 
 class Support(ABC):
@@ -166,9 +166,9 @@ def _hold_length(x: Array, dimension: int) -> None:
 
 
 def _bound(x: Any) -> str:
-    if hasattr(x, "shape") and x.shape != ():
+    if hasattr(x, "shape") and (x.shape != () or holds(x == x) is None):
         return "…"
-    value = float(x)
+    value = float(to_numpy(x))
     return {math.inf: "∞", -math.inf: "−∞"}.get(value, f"{value:g}")
 
 
@@ -178,3 +178,58 @@ def all_within(inner: Support, outer: Support) -> bool | None:
     if isinstance(inside, bool):
         return inside
     return holds(inside.all() if hasattr(inside, "all") else inside)
+
+
+@dataclass(frozen=True, eq=False)
+class Matrices(Support):
+    """Real matrices of one shape."""
+
+    rows: int
+    columns: int
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """ℝⁿˣᵐ."""
+        return f"the matrices of {self.rows} rows and {self.columns} columns"
+
+    def contains(self, xp: Namespace, x: Array) -> Array:
+        """Of that shape, and finite."""
+        if len(x.shape) < 2 or tuple(x.shape[-2:]) != (self.rows, self.columns):
+            raise ValueError(f"x of shape {tuple(x.shape)} has no last two axes of lengths {self.rows}, {self.columns}")
+        return xp.all(xp.isfinite(x), axis=(-2, -1))
+
+    def interior(self, xp: Namespace, x: Array) -> Array:
+        """The zero matrix."""
+        return xp.zeros_like(x)
+
+    def within(self, other: Support) -> bool:
+        """Of the same shape."""
+        return type(other) is Matrices and (other.rows, other.columns) == (self.rows, self.columns)
+
+
+@dataclass(frozen=True, eq=False)
+class PositiveDefinite(Matrices):
+    """Symmetric matrices of one size whose eigenvalues are positive."""
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The cone."""
+        return f"the positive definite matrices of {self.rows} rows"
+
+    def contains(self, xp: Namespace, x: Array) -> Array:
+        """Finite, symmetric within √ε, and positive definite beyond rounding."""
+        finite = super().contains(xp, x)
+        eps = float(xp.finfo(x.dtype).eps)
+        safe = xp.where(finite[..., None, None], x, self.interior(xp, x))
+        skew = xp.max(xp.abs(safe - xp.matrix_transpose(safe)), axis=(-2, -1))
+        values = xp.linalg.eigvalsh(0.5 * (safe + xp.matrix_transpose(safe)))
+        definite = values[..., 0] > self.rows * eps * values[..., -1]
+        return finite & definite & (skew <= math.sqrt(eps) * xp.max(xp.abs(safe), axis=(-2, -1)))
+
+    def interior(self, xp: Namespace, x: Array) -> Array:
+        """The identity."""
+        return xp.zeros_like(x) + xp.eye(self.rows, dtype=x.dtype, device=device_of(x))
+
+    def within(self, other: Support) -> bool:
+        """Among themselves, or among all matrices."""
+        return isinstance(other, Matrices) and (other.rows, other.columns) == (self.rows, self.columns)

@@ -83,12 +83,13 @@ main()
 
 def test_version_and_help(run: Run) -> None:
     assert run("--version").output == f"dkl, version {__version__}\n"
-    for arguments in (["--help"], ["-h"], ["compare", "--help"]):
+    for arguments in (["--help"], ["-h"], ["compare", "--help"], ["measure", "--help"]):
         text = run(*arguments).output
         assert "Examples:" in text
-        assert "dkl compare --example" in text
-    assert [line.split()[0] for line in run("--help").output.split("Commands:\n")[1].splitlines()[:2]] == [
+        assert ("dkl measure" if "measure" in arguments else "dkl compare --example") in text
+    assert [line.split()[0] for line in run("--help").output.split("Commands:\n")[1].splitlines()[:3]] == [
         "compare",
+        "measure",
         "completion",
     ]
     assert "0  measured" in run("compare", "--help").output

@@ -242,6 +242,24 @@ def test_an_extreme_log_variance_gives_numbers_and_gradients() -> None:
         assert float(loc.grad) == 0.5
 
 
+def test_gamma_by_its_scale() -> None:
+    p, q = families.Gamma(2.0, scale=0.5), families.Gamma(2.0, scale=0.5 * (1 + 2**-30))
+    assert dkl.kl(p, q) == pytest.approx(2.0 * 2.0**-61, rel=1e-8)
+    assert dkl.kl(p, families.Gamma(3.0, 1.0)) == pytest.approx(
+        dkl.kl(families.Gamma(2.0, 2.0), families.Gamma(3.0, 1.0)), rel=1e-14
+    )
+    with pytest.raises(TypeError, match="Gamma takes one of rate and scale"):
+        families.Gamma(1, 1, scale=1)
+
+
+def test_bad_values_are_named_also_under_jaxs_grad() -> None:
+    jax = pytest.importorskip("jax")
+    with pytest.raises(ValueError, match=r"Normal: scale = -1 is not positive and finite"):
+        jax.grad(lambda s: dkl.kl(families.Normal(0.0, s), families.Normal(0.0, 1.0)))(-1.0)
+    made = jax.jit(jax.grad(lambda s: dkl.kl(families.Normal(0.0, s), families.Normal(0.0, 1.0))))(2.0)
+    assert float(made) == pytest.approx(1.5, rel=1e-6)
+
+
 def test_special_cases_are_measured_against_the_general_one() -> None:
     exponential, gamma = families.Exponential(2.0), families.Gamma(1.0, 2.0)
     assert dkl.kl(exponential, gamma) == 0

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib import import_module
 from importlib.resources import as_file, files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from dkl.cli.drawing import draw, plot_option
 from dkl.cli.ending import Unmeasured, failures
 from dkl.cli.output import check_standard_output, progress_bar, write
 
@@ -32,7 +30,6 @@ _QUANTITIES: dict[str, Quantity] = {
     "reverse-kl": "kl_current_reference",
     "tv": "tv",
 }
-_PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 _SHOWN = 20
 _NAMED = 5
 _EXAMPLE = {
@@ -65,15 +62,6 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
     """Refuse an infinity and a NaN, which lie in every range of numbers."""
     if value is not None and not math.isfinite(value):
         raise click.BadParameter(f"{value} is not a finite number.")
-    return value
-
-
-def _drawable(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Refuse a file whose suffix names no format of figures, and a folder that is not there, before the work."""
-    if value is not None and Path(value).suffix.lower() not in _PLOT_SUFFIXES:
-        raise click.BadParameter(f"{value!r}: the suffix says the format; use one of {', '.join(_PLOT_SUFFIXES)}.")
-    if value is not None and not Path(value).parent.is_dir():
-        raise click.BadParameter(f"{value!r}: there is no folder {str(Path(value).parent)!r}.")
     return value
 
 
@@ -150,13 +138,7 @@ def _drawable(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     help="What --fail-above holds, js by default: kl is KL(reference || current), reverse-kl the other direction.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, in nats.")
-@click.option(
-    "--plot",
-    type=click.Path(dir_okay=False, writable=True),
-    callback=_drawable,
-    metavar="FILE",
-    help="Draw the columns that differ most to a .png, .svg or .pdf file.",
-)
+@plot_option("the columns that differ most")
 @click.option(
     "--save-reference",
     type=click.Path(dir_okay=False, writable=True),
@@ -345,17 +327,11 @@ def _as_json(comparison: Comparison) -> str:
 
 
 def _draw(comparison: Comparison, path: str, unit: UnitName, inputs: Sequence[str]) -> None:
-    from dkl.comparison.writing import write_whole
     from dkl.plots import comparisons
 
     if not any(column.status == "measured" for column in comparison.columns):
         raise Unmeasured(f"{path}: nothing to draw: --plot shows the columns of tables, and none was measured")
-    with io.BytesIO() as image, warnings.catch_warnings():
-        # A name in letters that the font lacks is drawn as boxes; the table has it in full.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure = comparisons(comparison, unit=unit)
-        figure.savefig(image, format=Path(path).suffix[1:].lower(), dpi=150)
-        write_whole(path, image.getvalue(), inputs)
+    draw(lambda: comparisons(comparison, unit=unit), path, inputs)
 
 
 def _exceeded(names: Sequence[str], comparison: Comparison, limit: str, by: str) -> str:

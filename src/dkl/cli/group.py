@@ -10,6 +10,7 @@ from dkl._version import __version__
 
 _COMMANDS = {
     "compare": "dkl.cli.compare",
+    "measure": "dkl.cli.measure",
     "completion": "dkl.cli.completion",
 }
 """Each command's module, which holds it under the command's own name."""
@@ -18,6 +19,7 @@ _EXAMPLES = """\b
 Examples:
   dkl compare --example
   dkl compare january.parquet july.parquet
+  dkl measure "normal(0, 1)" "normal(1, 2)"
   dkl compare --help
   eval "$(dkl completion bash)"
 """

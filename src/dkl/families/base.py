@@ -144,8 +144,9 @@ class Distribution(Representation, ABC):
         """
         like = next(iter(self.parameters.values()))
         x = as_array(self.xp, x, "x", like=like)
-        x = self.xp.astype(x, like.dtype)
+        # Before the outcomes are widened: shares in float32 sum to 1 as float32 sums do.
         inside = self.support.contains(self.xp, x)
+        x = self.xp.astype(x, like.dtype)
         event = inside[(..., *(None,) * self.event_ndim)] if self.event_ndim else inside
         safe = self.xp.where(event, x, self.support.interior(self.xp, x))
         value = self.xp.where(inside, self._log_prob(safe), -math.inf)

@@ -6,12 +6,13 @@ import math
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy.special
 
 from dkl._array import Array, to_numpy
 from dkl.families.base import Constraint, ExponentialFamily, positive, whole
 from dkl.families.special import digamma, excess, gamma_rest_divergence, gammaln
 from dkl.supports import Interval, Support
+
+EULER = 0.57721566490153286061
 
 
 class Gamma(ExponentialFamily):
@@ -19,8 +20,10 @@ class Gamma(ExponentialFamily):
 
     Parameters
     ----------
-    shape, rate : array_like
-        α and β, positive; the mean is α/β.
+    shape : array_like
+        α, positive.
+    rate, scale : array_like
+        β or 1/β, positive: one of them; the rate is 1 if nothing is given. The mean is α/β.
 
     Notes
     -----
@@ -34,10 +37,12 @@ class Gamma(ExponentialFamily):
     0.422784335098
     """
 
-    constraints: ClassVar[dict[str, Constraint]] = {"shape": positive, "rate": positive}
+    constraints: ClassVar[dict[str, Constraint]] = {"shape": positive, "rate": positive, "scale": positive}
 
-    def __init__(self, shape: Any, rate: Any = 1.0) -> None:
-        super().__init__(shape=shape, rate=rate)
+    def __init__(self, shape: Any, rate: Any = None, *, scale: Any = None) -> None:
+        if rate is not None and scale is not None:
+            raise TypeError(f"{type(self).__name__} takes one of rate and scale")
+        super().__init__(shape=shape, rate=1.0 if rate is None and scale is None else rate, scale=scale)
 
     @property
     def family(self) -> type:
@@ -50,7 +55,8 @@ class Gamma(ExponentialFamily):
 
     @property
     def _b(self) -> Array:
-        return self.parameters["rate"]
+        known = self.parameters
+        return known["rate"] if "rate" in known else 1.0 / known["scale"]
 
     @property
     def support(self) -> Support:
@@ -67,7 +73,18 @@ class Gamma(ExponentialFamily):
         return (theta[0] > 0) & (theta[1] > 0)
 
     def _kl(self, other: Any) -> Array:
-        return gamma_kl(self, other._a, self._a, other._b, self._b)
+        """α_q·(r − 1 − log r) + the divergence of g, with r the quotient of the means, from differences taken first."""
+        xp, a, its_a = self.xp, self._a, other._a
+        # r = α_p·β_q/(α_q·β_p), by the rates or by the scales, whichever were given.
+        by_scale = self._by_scale and other._by_scale
+        over, under = (self.scale, other.scale) if by_scale else (other._b, self._b)
+        apart = ((a - its_a) / its_a) * (over / under) + (over - under) / under
+        ratio = (a / its_a) * (over / under)
+        return its_a * excess(xp, apart, ratio) + gamma_rest_divergence(xp, its_a, a)
+
+    @property
+    def _by_scale(self) -> bool:
+        return self.family is Gamma and "scale" in self.parameters
 
     def _log_prob(self, x: Array) -> Array:
         x = self.xp.where(x > 0, x, 1e-320)
@@ -90,15 +107,6 @@ class Gamma(ExponentialFamily):
     def mean_parameters(self) -> tuple[Any, ...]:
         """E[log x] and E[x]."""
         return self._handed_back(digamma(self.xp, self._a) - self.xp.log(self._b)), self.mean()
-
-
-def gamma_kl(self: Any, its_shape: Array, shape: Array, its_rate: Array, rate: Array) -> Array:
-    """α_q·(r − 1 − log r) + the divergence of g, with r the quotient of the means, from differences taken first."""
-    xp = self.xp
-    # r − 1 = (α_p·β_q − α_q·β_p)/(α_q·β_p), with both differences exact.
-    apart = ((shape - its_shape) / its_shape) * (its_rate / rate) + (its_rate - rate) / rate
-    ratio = (shape / its_shape) * (its_rate / rate)
-    return its_shape * excess(xp, apart, ratio) + gamma_rest_divergence(xp, its_shape, shape)
 
 
 class Exponential(Gamma):
@@ -156,11 +164,11 @@ class Erlang(Gamma):
     ----------
     shape : array_like
         A positive whole number.
-    rate : array_like
-        Of each waiting time.
+    rate, scale : array_like
+        Of each waiting time: one of them.
     """
 
-    constraints: ClassVar[dict[str, Constraint]] = {"shape": whole, "rate": positive}
+    constraints: ClassVar[dict[str, Constraint]] = {"shape": whole, "rate": positive, "scale": positive}
 
 
 class InverseGamma(Gamma):
@@ -270,7 +278,8 @@ class _ChiScaled(ExponentialFamily):
 
     def _entropy(self) -> Array:
         n = self.dimension
-        psi = float(scipy.special.digamma(0.5 * n))
+        # ψ(1/2), ψ(1) and ψ(3/2), by ψ(x + 1) = ψ(x) + 1/x [DLMF 5.4.12 and 5.4.13].
+        psi = {1: -EULER - 2 * math.log(2), 2: -EULER, 3: -EULER - 2 * math.log(2) + 2.0}[n]
         return self.xp.log(self.scale) + (math.lgamma(0.5 * n) + 0.5 * (n - math.log(2.0) - (n - 1.0) * psi))
 
     def mean_parameters(self) -> tuple[Any, ...]:

@@ -106,7 +106,15 @@ class Normal(ExponentialFamily):
         return (self.loc * precision, precision)
 
     def _with_natural(self, theta: tuple[Array, ...]) -> Self:
-        return self._raw(self, loc=theta[0] / theta[1], precision=theta[1])
+        loc, precision, xp = theta[0] / theta[1], theta[1], self.xp
+        # The width in the terms of this member's, so that the difference of the two is that of two given numbers.
+        if "scale" in self.parameters:
+            return self._raw(self, loc=loc, scale=1.0 / xp.sqrt(precision))
+        if "variance" in self.parameters:
+            return self._raw(self, loc=loc, variance=1.0 / precision)
+        if "log_variance" in self.parameters:
+            return self._raw(self, loc=loc, log_variance=-xp.log(precision))
+        return self._raw(self, loc=loc, precision=precision)
 
     def _inside(self, theta: tuple[Array, ...]) -> Array:
         return theta[1] > 0

@@ -7,10 +7,10 @@ from typing import Any
 from dkl import rules
 from dkl.divergences import Divergence, kl
 from dkl.estimate import Estimate
-from dkl.methods import closed_form, exact
+from dkl.methods import closed_form, exact, monte_carlo, pairs_closed, quadrature, series
 from dkl.representations import Axis
 
-__all__ = ["closed_form", "exact", "measure"]
+__all__ = ["closed_form", "exact", "measure", "monte_carlo", "pairs_closed", "quadrature", "series"]
 
 
 def measure(

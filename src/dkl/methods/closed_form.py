@@ -97,7 +97,8 @@ def _fused(divergence: Divergence, formula: Formula, p: Any, q: Any) -> Any:
             return None
         if any(getattr(x, "requires_grad", False) for x in given):
             return None
-    written = _written(divergence, formula, type(p), tuple(p.given), type(q), tuple(q.given))
+    kinds: Any = (type(p), tuple(p.given), type(q), tuple(q.given))
+    written = _written(divergence, formula, *kinds)
     if single:
         try:
             return p.dtype.type(written.of_numbers(*map(float, given)))

@@ -1,4 +1,4 @@
-"""Figures of what a comparison found: axes in, axes out, drawn with matplotlib's objects and shown by the caller."""
+"""Figures of what a comparison of tables found."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+import matplotlib.dates
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, MaxNLocator
+
 from dkl.comparison.quantities import short
 from dkl.comparison.result import Cell, ColumnComparison, Comparison, Measured, VerdictWord
-
-try:
-    import matplotlib.dates
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
-    from matplotlib.ticker import LogLocator, MaxNLocator
-except ImportError as error:
-    raise ImportError('dkl.plots draws with matplotlib, which is not installed: pip install "dkl[plots]"') from error
+from dkl.plots.colours import CURRENT as _CURRENT
+from dkl.plots.colours import REFERENCE as _REFERENCE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_REFERENCE, _CURRENT = "#0072B2", "#E69F00"  # Okabe and Ito's blue and orange: apart in every colour vision and in grey
 _MOST_BARS = 20
 _LABEL_LETTERS = 16
 _SECONDS_A_DAY = 86_400

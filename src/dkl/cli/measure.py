@@ -1,0 +1,202 @@
+"""The command `dkl measure`: every divergence between two distributions that are written as text."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dkl.cli.drawing import draw, plot_option
+from dkl.cli.ending import Unmeasured, failures
+from dkl.cli.output import check_standard_output, write
+
+if TYPE_CHECKING:
+    from dkl.divergences import Divergence
+    from dkl.estimate import Estimate
+
+_EXAMPLES = """\b
+Examples:
+  dkl measure "normal(0, 1)" "normal(1, 2)"
+  dkl measure "normal(0, 1)" "student_t(3)" --divergence js --unit bits
+  dkl measure "0.3*normal(-2, 1) + 0.7*normal(2, 0.5)" "normal(0, 2)" --json
+  dkl measure "probs(0.7, 0.2, 0.1)" "probs(0.8, 0.2, 0)"
+
+\b
+Exit codes:
+  0  measured
+  2  wrong usage, or an expression that describes no distribution
+  3  the pair could not be measured
+"""
+
+
+@click.command(epilog=_EXAMPLES)
+@click.argument("p")
+@click.argument("q")
+@click.option(
+    "--divergence",
+    "chosen",
+    multiple=True,
+    metavar="NAME",
+    help="Measure this one alone, such as kl, js or 'renyi(2)'; may be repeated.  [default: the whole family]",
+)
+@click.option(
+    "--method",
+    type=click.Choice(["closed_form", "exact", "quadrature", "monte_carlo"]),
+    help="Force a method.  [default: the first that fits, in this order]",
+)
+@click.option(
+    "--unit", type=click.Choice(["nats", "bits"]), default="nats", show_default=True, help="Unit of KL and its kind."
+)
+@click.option("--seed", type=click.IntRange(0), help="Seed of a method that draws samples.")
+@click.option(
+    "--rtol", type=click.FloatRange(0, 1, min_open=True), help="Relative error at which a numerical method stops."
+)
+@plot_option("both densities, and where KL comes from,")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def measure(
+    p: str,
+    q: str,
+    chosen: tuple[str, ...],
+    method: str | None,
+    unit: str,
+    seed: int | None,
+    rtol: float | None,
+    plot: str | None,
+    as_json: bool,
+) -> None:
+    """Measure how far Q is from P, by every divergence, and say how each number was got.
+
+    Both are distributions written as text, such as "normal(0, 1)" or "gamma(2, rate=1)", sums of weights times
+    distributions (mixtures), or lists of outcomes: "probs(0.9, 0.1)".
+    """
+    check_standard_output()
+    import dkl
+    from dkl.expressions import parse
+
+    sides: list[Any] = []
+    for name, text in (("P", p), ("Q", q)):
+        try:
+            sides.append(parse(text))
+        except ValueError as error:
+            raise click.BadParameter(f"{error}.", param_hint=f"'{name}'") from None
+    if plot is not None:
+        _draw(sides, plot)
+    members = [_member(name) for name in chosen] or list(_family())
+    estimates: list[tuple[Divergence, Estimate | str]] = []
+    for member in members:
+        base = 2 if unit == "bits" and member.unit else None
+        try:
+            made = dkl.measure(sides[0], sides[1], member, method=method, base=base, rng=seed, rtol=rtol)
+        except (TypeError, ValueError) as error:
+            estimates.append((member, str(error)))
+        else:
+            estimates.append((member, made))
+    measured = [made for _, made in estimates if not isinstance(made, str)]
+    write(_as_json(p, q, estimates) if as_json else _report(p, q, estimates))
+    if not measured:
+        raise Unmeasured(f"nothing could be measured: {estimates[0][1]}")
+
+
+def _draw(sides: list[Any], path: str) -> None:
+    from dkl.plots import densities
+
+    def figure() -> Any:
+        return densities(*sides)[0].figure
+
+    with failures():
+        try:
+            draw(figure, path)
+        except TypeError as error:
+            raise Unmeasured(f"{path}: {error}") from None
+
+
+def _family() -> Any:
+    from dkl.divergences import FAMILY, Renyi
+
+    return (*FAMILY, Renyi(0.5), Renyi(2.0))
+
+
+def _member(name: str) -> Divergence:
+    """A member by its name, and its parameter in parentheses."""
+    import dkl
+    from dkl.divergences import FAMILY
+
+    ready = {member.name: member for member in FAMILY}
+    if name in ready:
+        return ready[name]
+    made = {"renyi": dkl.Renyi, "tsallis": dkl.Tsallis, "alpha": dkl.Alpha, "js": dkl.JS, "skew_kl": dkl.SkewKL}
+    head, _, rest = name.partition("(")
+    if head in made and rest.endswith(")"):
+        try:
+            parameter = float(rest[:-1])
+            member: Divergence = made[head](parameter)
+        except ValueError as error:
+            raise click.BadParameter(f"{name!r}: {error}.", param_hint="'--divergence'") from None
+        return member
+    known = ", ".join([*ready, *(f"{head}(…)" for head in made)])
+    raise click.BadParameter(f"{name!r} is not one of {known}.", param_hint="'--divergence'")
+
+
+def _as_json(p: str, q: str, estimates: list[tuple[Divergence, Estimate | str]]) -> str:
+    def entry(member: Divergence, made: Estimate | str) -> dict[str, Any]:
+        if isinstance(made, str):
+            return {"divergence": member.name, "status": "not measured", "reason": made}
+        return made.to_dict()
+
+    content = {"p": p, "q": q, "estimates": [entry(*pair) for pair in estimates]}
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _report(p: str, q: str, estimates: list[tuple[Divergence, Estimate | str]]) -> str:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading, justify in (
+        ("divergence", "left"),
+        ("value", "right"),
+        ("error", "right"),
+        ("unit", "left"),
+        ("method", "left"),
+        ("direction", "left"),
+    ):
+        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    remarks = []
+    for member, made in estimates:
+        if isinstance(made, str):
+            table.add_row(Text(member.symbol), "-", "-", "", "not measured", Text(member.direction))
+            remarks.append(f"{member.symbol}: {made}")
+            continue
+        table.add_row(
+            Text(member.symbol),
+            _figure(float(made)),
+            _error(made),
+            made.unit,
+            made.method.replace("_", " "),
+            Text(made.direction),
+        )
+        if made.reason and made.reason not in remarks:
+            remarks.append(made.reason)
+    console = Console(highlight=False, width=None)
+    with console.capture() as captured:
+        console.print(Text(f"P = {p}\nQ = {q}\n"))
+        console.print(table)
+        for remark in remarks:
+            console.print(Text(f"\n{remark}"))
+    return captured.get()
+
+
+def _figure(value: float) -> str:
+    return "∞" if math.isinf(value) else f"{value:.10g}"
+
+
+def _error(made: Estimate) -> str:
+    """The standard error or the bound of what quadrature left out; nothing for a formula."""
+    stderr = float(made.stderr)
+    bound = float(getattr(made, "error", 0.0))
+    if stderr > 0:
+        return f"± {stderr:.2g}"
+    return f"≤ {bound:.1g}" if bound > 0 else ""
