@@ -29,6 +29,10 @@ class Estimate:
         ``"nats"``, ``"bits"``, ``"base-b"`` or ``""`` for a pure number.
     reason : str or None
         Why the value is infinite, naming the outcomes and the mass they carry; None where it is finite.
+    error : array or scalar
+        A bound, in the same unit, of what a numerical method without sampling error may have left out; 0 for a formula.
+    samples : int or None
+        How many samples were drawn; None for a method without any.
 
     Examples
     --------
@@ -47,6 +51,8 @@ class Estimate:
     direction: str
     unit: str
     reason: str | None = None
+    error: Array = 0.0
+    samples: int | None = None
 
     def interval(self, level: float = 0.95) -> tuple[Array, Array]:
         """A two-sided confidence interval: value ± z·stderr by the normal approximation, floored at 0.
@@ -71,7 +77,8 @@ class Estimate:
 
     def rescaled(self, size: float, unit: str) -> Estimate:
         """The same in a unit of that size, in today's unit."""
-        return replace(self, value=self.value / size, stderr=self.stderr / size, unit=unit)
+        made = {name: getattr(self, name) / size for name in ("value", "stderr", "error")}
+        return replace(self, **made, unit=unit)
 
     def __float__(self) -> float:
         """The value as a number; a TypeError if there are several."""
@@ -92,14 +99,17 @@ class Estimate:
             "status": "infinite" if infinite else "finite",
             "stderr": to_numpy(self.stderr).ravel().tolist()[0] if value.ndim == 0 else to_numpy(self.stderr).tolist(),
             "unit": self.unit,
+            "error": to_numpy(self.error).ravel().tolist()[0] if value.ndim == 0 else to_numpy(self.error).tolist(),
             "method": self.method,
+            "samples": self.samples,
             "reason": self.reason,
         }
 
     def __repr__(self) -> str:
         value = to_numpy(self.value)
         shown = f"{float(value):.6g}" if value.ndim == 0 else f"{value.size} values, shape {value.shape}"
-        error = "" if not to_numpy(self.stderr).any() else f" ± {to_numpy(self.stderr)}"
+        stderr = to_numpy(self.stderr)
+        error = "" if not stderr.any() else f" ± {float(stderr.max()):.2g}{' at most' if stderr.ndim else ''}"
         unit = f" {self.unit}" if self.unit else ""
         why = f"\n  {self.reason}" if self.reason else ""
         return f"Estimate({self.divergence} = {shown}{error}{unit}; {self.direction}; method {self.method}){why}"

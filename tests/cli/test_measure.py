@@ -16,7 +16,7 @@ from .conftest import Run
 
 
 def test_the_family_of_two_normals(run: Run) -> None:
-    text = run("measure", "normal(0, 1)", "normal(1, 2)").output
+    text = run("measure", "normal(0, 1)", "normal(1, 2)", env={"COLUMNS": "160"}).output
     assert text.startswith("P = normal(0, 1)\nQ = normal(1, 2)\n")
     figures = {line.split("  ")[0]: line.split()[1:] for line in text.splitlines() if "‖" in line or "(P, Q)" in line}
     assert figures["KL(P‖Q)"][:4] == ["0.4431471806", "nats", "closed", "form"]

@@ -7,8 +7,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
+import torch
 from scipy import integrate, stats
 
 import dkl
@@ -165,7 +167,6 @@ def test_a_batch_is_its_members(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*NAMES, "Dirichlet"])
 def test_gradients_are_right_and_finite(name: str) -> None:
-    torch = pytest.importorskip("torch")
     cls = getattr(families, name)
     one, other = ((1.0, 2.0, 3.0), (3.0, 2.5, 1.0)) if name == "Dirichlet" else MEMBERS[name][1:]
     split = len(one)
@@ -189,7 +190,6 @@ def test_gradients_are_right_and_finite(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*NAMES, "Dirichlet"])
 def test_the_answer_is_of_the_callers_library(name: str) -> None:
-    torch, jax = pytest.importorskip("torch"), pytest.importorskip("jax")
     one, other = ((1.0, 2.0, 3.0), (3.0, 2.5, 1.0)) if name == "Dirichlet" else MEMBERS[name][1:]
     expected = float(dkl.kl(_make(name, one), _make(name, other)))
     cls = getattr(families, name)
@@ -231,7 +231,6 @@ def test_four_ways_to_give_a_width_agree() -> None:
 
 
 def test_an_extreme_log_variance_gives_numbers_and_gradients() -> None:
-    torch = pytest.importorskip("torch")
     for value in (-80.0, 80.0):
         loc = torch.tensor(0.5, requires_grad=True)
         log_variance = torch.tensor(value, requires_grad=True)
@@ -253,7 +252,6 @@ def test_gamma_by_its_scale() -> None:
 
 
 def test_bad_values_are_named_also_under_jaxs_grad() -> None:
-    jax = pytest.importorskip("jax")
     with pytest.raises(ValueError, match=r"Normal: scale = -1 is not positive and finite"):
         jax.grad(lambda s: dkl.kl(families.Normal(0.0, s), families.Normal(0.0, 1.0)))(-1.0)
     made = jax.jit(jax.grad(lambda s: dkl.kl(families.Normal(0.0, s), families.Normal(0.0, 1.0))))(2.0)
@@ -299,7 +297,6 @@ def test_bad_kinds_of_parameters_are_named() -> None:
         families.Normal(0, 1, variance=1)
     with pytest.raises(TypeError, match="Normal: loc must hold real numbers"):
         families.Normal("a", 1)
-    torch, jax = pytest.importorskip("torch"), pytest.importorskip("jax")
     with pytest.raises(TypeError, match="from torch and jax"):
         dkl.kl(families.Normal(torch.tensor(0.0)), families.Normal(jax.numpy.asarray(0.0)))
 

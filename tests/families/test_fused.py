@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import dkl
 from dkl import families
@@ -64,7 +65,6 @@ def test_the_others(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 
 
 def test_layouts_dtypes_and_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch = pytest.importorskip("torch")
     loc = RNG.normal(size=(N, 2)).astype(np.float32)[:, 0].reshape(200, 200)
     q = families.Normal(np.float32(0.5), np.exp(RNG.normal(size=200)).astype(np.float32))
     p = families.Normal(loc, np.float32(2.0))

@@ -172,7 +172,7 @@ def _report(p: str, q: str, estimates: list[tuple[Divergence, Estimate | str]]) 
             continue
         table.add_row(
             Text(member.symbol),
-            _figure(float(made)),
+            _figure(made),
             _error(made),
             made.unit,
             made.method.replace("_", " "),
@@ -189,14 +189,18 @@ def _report(p: str, q: str, estimates: list[tuple[Divergence, Estimate | str]]) 
     return captured.get()
 
 
-def _figure(value: float) -> str:
-    return "∞" if math.isinf(value) else f"{value:.10g}"
+def _figure(made: Estimate) -> str:
+    """The value: ten digits, or of one with a standard error those that it leaves."""
+    value, stderr = float(made), float(made.stderr)
+    if math.isinf(value):
+        return "∞"
+    return f"{value:.10g}" if not stderr > 0 else f"{value:.{max(0, 1 - math.floor(math.log10(stderr)))}f}"
 
 
 def _error(made: Estimate) -> str:
     """The standard error or the bound of what quadrature left out; nothing for a formula."""
     stderr = float(made.stderr)
-    bound = float(getattr(made, "error", 0.0))
+    bound = float(made.error)
     if stderr > 0:
         return f"± {stderr:.2g}"
     return f"≤ {bound:.1g}" if bound > 0 else ""

@@ -21,7 +21,7 @@ def measure(
     method: str | None = None,
     rng: Any = None,
     rtol: float | None = None,
-    max_samples: int | None = None,
+    samples: int | None = None,
     progress: Any = None,
     axis: Axis = -1,
     base: float | None = None,
@@ -40,10 +40,10 @@ def measure(
         The source of randomness, or its seed, of a method that samples.
     rtol : float, optional
         The relative error at which quadrature and sampling stop.
-    max_samples : int, optional
-        The number of samples at which Monte Carlo stops in any case.
+    samples : int, optional
+        The number of samples of each side at which Monte Carlo stops in any case.
     progress : callable, optional
-        Called with the share that is done, of long work.
+        Called now and then by Monte Carlo with the samples drawn, the most that will be, and the relative error so far.
     axis : int, tuple of int, or None
         The axis of outcomes; distributions have none.
     base : float, optional
@@ -66,6 +66,6 @@ def measure(
     """
     if not isinstance(divergence, Divergence):
         raise TypeError(f"divergence must be a member of the family such as dkl.kl, got {divergence!r}")
-    wished = {"rng": rng, "rtol": rtol, "max_samples": max_samples, "progress": progress}
+    wished = {"rng": rng, "rtol": rtol, "samples": samples, "progress": progress}
     options = {name: value for name, value in wished.items() if value is not None}
     return rules.evaluate(divergence, p, q, method=method, axis=axis, base=base, explain=True, **options)

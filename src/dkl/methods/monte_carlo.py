@@ -349,4 +349,4 @@ def monte_carlo(
         divergence, p, q, result.value, "monte_carlo", why or f"{divergence.symbol} exceeds the largest number."
     )
     stderr = p.xp.astype(putter(p, q)(result.stderr), made.value.dtype) if result.stderr.ndim else result.stderr[()]
-    return replace(made, stderr=as_scalar(stderr))
+    return replace(made, stderr=as_scalar(stderr), samples=result.samples)

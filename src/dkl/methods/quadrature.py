@@ -953,7 +953,15 @@ def quadrature(
             stacklevel=2,
         )
     reason = next((r for r in reasons if r), f"{divergence.symbol} exceeds the largest number.")
-    return answered(divergence, p, q, value, "quadrature", reason)
+    estimate = answered(divergence, p, q, value, "quadrature", reason)
+    return replace(estimate, error=left_out(estimate.value, errors))
+
+
+def left_out(value: Any, errors: list[float]) -> Any:
+    """Bounds in the unit of the values, from relative ones in the order of the batch; 0 beside an infinite value."""
+    host = to_numpy(value)
+    bound = np.reshape(errors, host.shape) * np.abs(np.where(np.isfinite(host), host, 0.0))
+    return np.float64(bound) if bound.ndim == 0 else bound
 
 
 def _dimension(p: Distribution, q: Distribution) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from dkl.divergences.power import log_power
 from dkl.estimate import Estimate
 from dkl.families.base import Distribution, beside
 from dkl.methods.closed_form import answered
-from dkl.methods.quadrature import landmarks, not_normalised, of_row, putter, weighted_pair
+from dkl.methods.quadrature import landmarks, left_out, not_normalised, of_row, putter, weighted_pair
 from dkl.mixture import detached, member
 from dkl.pairs import Pair
 from dkl.rules import rule
@@ -207,17 +207,18 @@ def series(
         raise ValueError(f"rtol = {rtol!r} is no relative error: it lies strictly between 0 and 1")
     p, q = beside(p, q)
     shape = np.broadcast_shapes(p.batch_shape, q.batch_shape)
-    values, reasons, worst = [], [], 0.0
+    values, reasons, errors = [], [], []
     for row in np.ndindex(*shape):
         one, other = (member(side, of_row(row, side.batch_shape)) for side in (p, q))
         made = _measured(divergence, one, other, wanted)
         if made is None:
             return None
         values.append(made[0])
-        worst = max(worst, made[1])
+        errors.append(made[1])
         reasons.append(made[2])
     xp = p.xp
     value = xp.reshape(xp.stack(values), shape) if values else xp.zeros(shape)
+    worst = max(errors, default=0.0)
     if worst > 10 * wanted:
         warnings.warn(
             f"the sum of {divergence.symbol} may lack a share of about {worst:.1g}, more than rtol = {wanted:g}",
@@ -225,7 +226,8 @@ def series(
             stacklevel=2,
         )
     reason = next((r for r in reasons if r), f"{divergence.symbol} exceeds the largest number.")
-    return answered(divergence, p, q, value, "exact", reason)
+    estimate = answered(divergence, p, q, value, "exact", reason)
+    return replace(estimate, error=left_out(estimate.value, errors))
 
 
 def _measured(divergence: Divergence, p: Any, q: Any, rtol: float) -> tuple[Array, float, str | None] | None:
