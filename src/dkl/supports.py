@@ -48,7 +48,7 @@ class Interval(Support):
     def interior(self, xp: Namespace, x: Array) -> Array:
         """The middle, or one beside the only bound."""
         base = 0.0 * xp.where(xp.isfinite(x), x, 0.0)
-        low, high = (xp.asarray(b, dtype=x.dtype) + base for b in (self.low, self.high))
+        low, high = (_number(xp, b, x) + base for b in (self.low, self.high))
         some_low, some_high = xp.isfinite(low), xp.isfinite(high)
         from_low, from_high = xp.where(some_low, low, 0.0), xp.where(some_high, high, 0.0)
         beside = xp.where(some_low, from_low + 1.0, xp.where(some_high, from_high - 1.0, base))
@@ -79,7 +79,7 @@ class Integers(Support):
 
     def interior(self, xp: Namespace, x: Array) -> Array:
         """The lowest."""
-        return xp.asarray(self.low, dtype=x.dtype) + 0.0 * xp.where(xp.isfinite(x), x, 0.0)
+        return _number(xp, self.low, x) + 0.0 * xp.where(xp.isfinite(x), x, 0.0)
 
     def within(self, other: Support) -> Any:
         """Both bounds inside."""
@@ -163,6 +163,12 @@ class Sphere(Vectors):
 def _hold_length(x: Array, dimension: int) -> None:
     if len(x.shape) < 1 or x.shape[-1] != dimension:
         raise ValueError(f"x of shape {tuple(x.shape)} has no last axis of length {dimension}")
+
+
+def _number(xp: Namespace, bound: Any, like: Array) -> Array:
+    """A bound beside outcomes; no gradient passes through the place that stands in for an outcome."""
+    bound = bound.detach() if hasattr(bound, "detach") else bound
+    return xp.asarray(bound, dtype=like.dtype, device=device_of(like))
 
 
 def _bound(x: Any) -> str:

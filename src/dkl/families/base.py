@@ -304,6 +304,8 @@ def related(p: ExponentialFamily, q: ExponentialFamily) -> tuple[Any, Any] | Non
         return None
     p, q = beside(p, q)
     for name in p.known:
+        if any(getattr(side.parameters[name], "requires_grad", False) for side in (p, q)):
+            return None  # its derivative leads out of the family
         if holds(p.xp.all(p.parameters[name] == q.parameters[name])) is False:
             return None
     return p, q

@@ -12,7 +12,7 @@ import numpy as np
 
 from dkl._array import Array, expm1_minus
 from dkl.families.base import Constraint, ExponentialFamily, positive, real
-from dkl.families.special import gammaln, log_ratio, ratio_excess
+from dkl.families.special import falling_exp, gammaln, log_ratio, ratio_excess
 from dkl.supports import Interval, Support
 
 
@@ -130,7 +130,7 @@ class Weibull(ExponentialFamily):
     def _log_prob(self, x: Array) -> Array:
         xp, k = self.xp, self.concentration
         z = xp.log(xp.where(x > 0, x, 1e-320) / self.scale)
-        return xp.log(k / self.scale) + (k - 1.0) * z - xp.exp(k * z)
+        return xp.log(k / self.scale) + (k - 1.0) * z + falling_exp(xp, k * z)
 
     def _sample(self, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
         return self.numbers("scale") * rng.weibull(self.numbers("concentration"), size=shape)

@@ -9,7 +9,7 @@ import numpy as np
 
 from dkl._array import Array, first_failing, holds
 from dkl.families.base import Constraint, Distribution, positive, real
-from dkl.families.special import digamma, gammaln
+from dkl.families.special import digamma, falling_exp, gammaln
 from dkl.supports import Interval, Support
 
 
@@ -140,7 +140,7 @@ class Gumbel(_LocationScale):
 
     def _log_prob(self, x: Array) -> Array:
         z = (x - self.loc) / self.scale
-        return -z - self.xp.exp(-z) - self.xp.log(self.scale)
+        return -z + falling_exp(self.xp, -z) - self.xp.log(self.scale)
 
     def _sample(self, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
         return rng.gumbel(self.numbers("loc"), self.numbers("scale"), size=shape)

@@ -353,6 +353,12 @@ def multigamma_rest_divergence(xp: Namespace, y: Array, x: Array, apart: Array, 
     return xp.sum(xp.where(near, close, far), axis=-1)
 
 
+def falling_exp(xp: Namespace, x: Array) -> Array:
+    """−exp(x), −inf with gradient 0 where it overflows."""
+    inside = x < 700.0
+    return xp.where(inside, -xp.exp(xp.where(inside, x, 0.0)), -math.inf)
+
+
 def log_ratio(xp: Namespace, x: Array, y: Array) -> Array:
     """Log(x/y) of positive numbers, to full relative precision also where they nearly agree."""
     near = xp.abs(x - y) < 0.25 * y
