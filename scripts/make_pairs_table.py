@@ -5,9 +5,12 @@ Run ``python scripts/make_pairs_table.py > docs/pairs.md`` from the root of the 
 
 from __future__ import annotations
 
+import inspect
 from collections import defaultdict
+from collections.abc import Iterator
 
 import dkl
+from dkl import families
 from dkl.expressions import parse
 from dkl.families import Distribution
 
@@ -38,6 +41,14 @@ P lives where Q does not.
 """
 
 
+FAMILIES = """## The families
+
+In Python they are classes of `dkl.families`; an expression on the command line spells them in small letters.
+
+```text
+"""
+
+
 def page() -> str:
     """The page."""
     members = [(text.partition("(")[0], parse(text)) for text in MEMBERS]
@@ -56,7 +67,15 @@ def page() -> str:
             ", ".join(found["monte_carlo"]),
         )
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    return HEAD + "\n".join(lines) + "\n"
+    return HEAD + "\n".join(lines) + "\n\n" + FAMILIES + "\n".join(_constructors()) + "\n```\n"
+
+
+def _constructors() -> Iterator[str]:
+    """Each family with its parameters, as they are written in Python."""
+    for name in families.__all__:
+        if not inspect.isabstract(getattr(families, name)):
+            given = inspect.signature(getattr(families, name))
+            yield f"{name}{given}".replace(": 'Any'", "").removesuffix(" -> 'None'").replace(" = ", "=")
 
 
 def _axes(p: object) -> int:

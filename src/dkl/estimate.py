@@ -55,7 +55,7 @@ class Estimate:
     samples: int | None = None
 
     def interval(self, level: float = 0.95) -> tuple[Array, Array]:
-        """A two-sided confidence interval: value ± z·stderr by the normal approximation, floored at 0.
+        """A two-sided confidence interval: value ± (z·stderr + error) by the normal approximation, floored at 0.
 
         Parameters
         ----------
@@ -65,13 +65,13 @@ class Estimate:
         Returns
         -------
         low, high : array or scalar
-            Equal to the value where the standard error is 0.
+            Equal to the value where the standard error and the error are 0.
         """
         if not 0 < level < 1:
             raise ValueError(f"level = {level!r} is not a coverage: it lies strictly between 0 and 1")
         from scipy.special import ndtri
 
-        reach = float(ndtri(0.5 + level / 2)) * self.stderr
+        reach = float(ndtri(0.5 + level / 2)) * self.stderr + self.error
         low = self.value - reach
         return low * (low > 0), self.value + reach
 
@@ -110,6 +110,8 @@ class Estimate:
         shown = f"{float(value):.6g}" if value.ndim == 0 else f"{value.size} values, shape {value.shape}"
         stderr = to_numpy(self.stderr)
         error = "" if not stderr.any() else f" ± {float(stderr.max()):.2g}{' at most' if stderr.ndim else ''}"
+        bound = to_numpy(self.error)
         unit = f" {self.unit}" if self.unit else ""
+        unit += "" if not bound.any() else f", numerical error below {float(bound.max()):.0e}"
         why = f"\n  {self.reason}" if self.reason else ""
         return f"Estimate({self.divergence} = {shown}{error}{unit}; {self.direction}; method {self.method}){why}"

@@ -118,7 +118,10 @@ def _made(node: ast.expr) -> Representation:
         raise ValueError(
             f"{ast.unparse(node)!r} is no distribution: write its name and parameters, as in 'gamma(2, rate=1)'"
         )
-    name, known = node.func.id.lower(), _makers()
+    known = _makers()
+    # "StudentT" and "studentt" are "student_t".
+    spelled = {name.replace("_", ""): name for name in known}
+    name = spelled.get(node.func.id.lower().replace("_", ""), node.func.id.lower())
     if name not in known:
         close = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names())}"

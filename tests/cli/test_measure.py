@@ -23,7 +23,7 @@ def test_the_family_of_two_normals(run: Run) -> None:
     assert figures["KL(Q‖P)"][0] == "1.306852819"
     assert figures["χ²(Q‖P)"][0] == "∞"
     assert "outside the natural" in text
-    assert "under P, the first" in text
+    assert "KL(P‖Q): from P to Q: the mean of log(p/q) under P, the first argument" in text
 
 
 def test_json_has_what_python_has(run: Run) -> None:
@@ -50,6 +50,9 @@ def test_chosen_members_and_methods(run: Run) -> None:
     )
     p, q = families.Exponential(1.0), families.Exponential(2.0)
     assert [e["value"] for e in made["estimates"]] == [dkl.Renyi(0.5)(p, q), dkl.hellinger(p, q)]
+    one_of_many = run("measure", "normal([0, 1], 1)", "normal(0, 1)")
+    assert one_of_many.exit_code == 2
+    assert "describes several distributions: give one" in one_of_many.output
     forced = run("measure", "normal(0, 1)", "normal(0, 1)", "--method", "exact", "--divergence", "kl")
     assert forced.exit_code == 3
     assert "nothing measures kl between a Normal and a Normal by method 'exact'" in " ".join(forced.output.split())
@@ -103,6 +106,7 @@ def test_bad_input_is_named(run: Run, arguments: list[str], message: str) -> Non
 
 def test_expressions_of_every_kind() -> None:
     assert {"normal", "log_normal", "gamma", "half_normal", "probs"} <= set(names())
+    assert parse("StudentT(3)").parameters == parse("student_t(3)").parameters  # type: ignore[attr-defined]
     assert repr(parse("Normal(1, log_variance=-2)")) == "Normal(loc=1, log_variance=-2)"
     dirichlet = parse("dirichlet([1, 2.5, +3])")
     assert isinstance(dirichlet, families.Dirichlet)

@@ -81,8 +81,8 @@ def measure(
             sides.append(parse(text))
         except ValueError as error:
             raise click.BadParameter(f"{error}.", param_hint=f"'{name}'") from None
-    if plot is not None:
-        _draw(sides, plot)
+        if math.prod(getattr(sides[-1], "batch_shape", ())) != 1:
+            raise click.BadParameter(f"{text!r} describes several distributions: give one.", param_hint=f"'{name}'")
     members = [_member(name) for name in chosen] or list(_family())
     estimates: list[tuple[Divergence, Estimate | str]] = []
     for member in members:
@@ -90,13 +90,15 @@ def measure(
         try:
             made = dkl.measure(sides[0], sides[1], member, method=method, base=base, rng=seed, rtol=rtol)
         except (TypeError, ValueError) as error:
-            estimates.append((member, str(error)))
+            # What was tried is for those who write rules.
+            estimates.append((member, str(error).partition("; tried ")[0]))
         else:
             estimates.append((member, made))
-    measured = [made for _, made in estimates if not isinstance(made, str)]
-    write(_as_json(p, q, estimates) if as_json else _report(p, q, estimates))
-    if not measured:
+    if all(isinstance(made, str) for _, made in estimates):
         raise Unmeasured(f"nothing could be measured: {estimates[0][1]}")
+    write(_as_json(p, q, estimates) if as_json else _report(p, q, estimates))
+    if plot is not None:
+        _draw(sides, plot)
 
 
 def _draw(sides: list[Any], path: str) -> None:
@@ -155,37 +157,27 @@ def _report(p: str, q: str, estimates: list[tuple[Divergence, Estimate | str]]) 
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, justify in (
-        ("divergence", "left"),
-        ("value", "right"),
-        ("error", "right"),
-        ("unit", "left"),
-        ("method", "left"),
-        ("direction", "left"),
-    ):
-        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    remarks = []
+    for heading in ("divergence", "value", "error", "unit", "method"):
+        table.add_column(heading, justify="right" if heading in ("value", "error") else "left")
+    # Each remark once, with all that it is about.
+    remarks: dict[str, list[str]] = {}
     for member, made in estimates:
         if isinstance(made, str):
-            table.add_row(Text(member.symbol), "-", "-", "", "not measured", Text(member.direction))
-            remarks.append(f"{member.symbol}: {made}")
+            table.add_row(Text(member.symbol), "-", "", "", "not measured")
+            remarks.setdefault(made, []).append(member.symbol)
             continue
-        table.add_row(
-            Text(member.symbol),
-            _figure(made),
-            _error(made),
-            made.unit,
-            made.method.replace("_", " "),
-            Text(made.direction),
-        )
-        if made.reason and made.reason not in remarks:
-            remarks.append(made.reason)
+        table.add_row(Text(member.symbol), _figure(made), _error(made), made.unit, made.method.replace("_", " "))
+        if made.reason:
+            remarks.setdefault(made.reason, [])
+    lines = [f"{member.symbol}: {member.direction}" for member, _ in estimates if ":" in member.direction]
+    lines += [f"{', '.join(symbols)}: {remark}" if symbols else remark for remark, symbols in remarks.items()]
     console = Console(highlight=False, width=None)
     with console.capture() as captured:
         console.print(Text(f"P = {p}\nQ = {q}\n"))
         console.print(table)
-        for remark in remarks:
-            console.print(Text(f"\n{remark}"))
+        console.print()
+        for line in lines:
+            console.print(Text(line))
     return captured.get()
 
 

@@ -80,7 +80,21 @@ def _register(kind: type[Divergence], formula: Formula) -> None:
         value = _fused(divergence, formula, *pair)
         if value is None:
             value = formula(divergence, *pair)
-        return None if value is None else answered(divergence, *pair, value, "closed_form", explain=explain)
+        if value is None:
+            return None
+        reason = _why_divergent(divergence, *pair) if explain else None
+        return answered(divergence, *pair, value, "closed_form", reason, explain)
+
+
+def _why_divergent(divergence: Any, p: Any, q: Any) -> str | None:
+    """What an infinite power integral comes from, if it is one of its own order and leaves the natural parameters."""
+    order = getattr(divergence, "order", None)
+    if order is None or 0 <= order <= 1 or holds(p.xp.all(p.mixed(q, order)[1])) is not False:
+        return None
+    return (
+        f"{divergence.symbol} is infinite: the integral of p^a q^(1−a) diverges, for a·θ_p + (1 − a)·θ_q lies outside "
+        f"the natural parameters of {p.family.__name__}."
+    )
 
 
 def _fused(divergence: Divergence, formula: Formula, p: Any, q: Any) -> Any:
@@ -145,10 +159,7 @@ def answered(
         return Estimate(as_scalar(value), 0.0, method, divergence.name, divergence.direction, divergence.unit)
     infinite = holds(xp.any(xp.isinf(value)))
     if infinite and reason is None:
-        reason = (
-            f"{divergence.symbol} is infinite: the integral of p^a q^(1−a) diverges, for a·θ_p + (1 − a)·θ_q lies "
-            f"outside the natural parameters of {p.family.__name__}."
-        )
+        reason = f"{divergence.symbol} exceeds the largest {str(dtype).removeprefix('torch.')}."
     return Estimate(
         value=as_scalar(value),
         stderr=as_scalar(0.0 * xp.where(xp.isfinite(value), value, 0.0)),
