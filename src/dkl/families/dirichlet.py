@@ -22,9 +22,10 @@ def _kl_of_shares(xp: Any, p: Array, q: Array) -> Array:
     total_p, total_q = xp.sum(p, axis=-1), xp.sum(q, axis=-1)
     share_p, share_q = p / total_p[..., None], q / total_q[..., None]
     # share_q − share_p = ((q − p) − share_p·Σ(q − p))/Σq, from differences that are exact.
-    apart = (q - p - share_p * xp.sum(q - p, axis=-1)[..., None]) / total_q[..., None]
+    total = xp.sum(q - p, axis=-1)
+    apart = (q - p - share_p * total[..., None]) / total_q[..., None]
     large = total_q * xp.sum(share_q * excess(xp, -apart / share_q, share_p / share_q), axis=-1)
-    rest = xp.sum(gamma_rest_divergence(xp, q, p), axis=-1) - gamma_rest_divergence(xp, total_q, total_p)
+    rest = xp.sum(gamma_rest_divergence(xp, q, p), axis=-1) - gamma_rest_divergence(xp, total_q, total_p, total)
     return large + rest
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from dkl._array import Array, first_failing, holds
 from dkl.families.base import Constraint, Distribution, positive, real
-from dkl.families.special import digamma, falling_exp, gammaln
+from dkl.families.special import digamma, digamma_half_step, falling_exp, gammaln, gammaln_half_step
 from dkl.supports import Interval, Support
 
 
@@ -297,7 +297,7 @@ class StudentT(Distribution):
     def _log_constant(self) -> Array:
         """Of the standard density at 0."""
         xp, v = self.xp, self.df
-        return gammaln(xp, 0.5 * (v + 1.0)) - gammaln(xp, 0.5 * v) - 0.5 * xp.log(math.pi * v)
+        return gammaln_half_step(xp, 0.5 * v) - 0.5 * xp.log(math.pi * v)
 
     def _log_prob(self, x: Array) -> Array:
         z = (x - self.loc) / self.scale
@@ -318,8 +318,7 @@ class StudentT(Distribution):
 
     def _entropy(self) -> Array:
         xp, v = self.xp, self.df
-        half = 0.5 * (v + 1.0)
-        spread = half * (digamma(xp, half) - digamma(xp, 0.5 * v))
+        spread = 0.5 * (v + 1.0) * digamma_half_step(xp, 0.5 * v)
         return spread - self._log_constant + xp.log(self.scale) + 0.0 * self.loc
 
 

@@ -150,10 +150,11 @@ def gamma_rest_curvature(xp: Namespace, x: Array) -> Array:
     return xp.sum(1.0 / (lifted**2 * (lifted + 1.0)), axis=-1) + series
 
 
-def gamma_rest_divergence(xp: Namespace, y: Array, x: Array) -> Array:
-    """g(y) − g(x) − g'(x)·(y − x) ≥ 0."""
+def gamma_rest_divergence(xp: Namespace, y: Array, x: Array, apart: Array | None = None) -> Array:
+    """g(y) − g(x) − g'(x)·(y − x) ≥ 0; ``apart`` is y − x, where that is known better than by subtracting."""
+    apart = y - x if apart is None else apart
     near = (y < 2.0 * x) & (x < 2.0 * y)
-    start, step = xp.where(near, x, 1.0), xp.where(near, y - x, 0.0)
+    start, step = xp.where(near, x, 1.0), xp.where(near, apart, 0.0)
     close = integral_divergence(xp, start, step, lambda s: gamma_rest_curvature(xp, s))
     a, b = xp.where(near, 1.0, x), xp.where(near, 4.0, y)
     far = gamma_rest(xp, b) - gamma_rest(xp, a) - gamma_rest_slope(xp, a) * (b - a)
@@ -351,6 +352,17 @@ def multigamma_rest_divergence(xp: Namespace, y: Array, x: Array, apart: Array, 
     logs = (b + shift) * (xp.log1p(shift / a) - xp.log1p(shift / b)) - shift * (xp.log(b) - xp.log(a))
     far = gamma_rest(xp, b) - gamma_rest(xp, a) - gamma_rest_slope(xp, a) * (b - a) + logs
     return xp.sum(xp.where(near, close, far), axis=-1)
+
+
+def gammaln_half_step(xp: Namespace, x: Array) -> Array:
+    """Log Γ(x + ½) − log Γ(x), which for a large x is the small difference of two large numbers."""
+    large = x * xp.log1p(0.5 / x) + 0.5 * xp.log(x + 0.5) - 0.5
+    return large + gamma_rest(xp, x + 0.5) - gamma_rest(xp, x)
+
+
+def digamma_half_step(xp: Namespace, x: Array) -> Array:
+    """ψ(x + ½) − ψ(x)."""
+    return xp.log1p(0.5 / x) + gamma_rest_slope(xp, x + 0.5) - gamma_rest_slope(xp, x)
 
 
 def falling_exp(xp: Namespace, x: Array) -> Array:

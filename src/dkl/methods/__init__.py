@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dkl import rules
+from dkl._array import real_number
 from dkl.divergences import Divergence, kl
 from dkl.estimate import Estimate
 from dkl.methods import closed_form, exact, monte_carlo, pairs_closed, quadrature, series
@@ -66,6 +67,10 @@ def measure(
     """
     if not isinstance(divergence, Divergence):
         raise TypeError(f"divergence must be a member of the family such as dkl.kl, got {divergence!r}")
+    if rtol is not None and not 0 < real_number(rtol, "rtol") < 1:
+        raise ValueError(f"rtol = {rtol!r} is no relative error: it lies strictly between 0 and 1")
+    if samples is not None and not real_number(samples, "samples") >= 1:
+        raise ValueError(f"samples = {samples!r} must be a positive number of samples")
     wished = {"rng": rng, "rtol": rtol, "samples": samples, "progress": progress}
     options = {name: value for name, value in wished.items() if value is not None}
     return rules.evaluate(divergence, p, q, method=method, axis=axis, base=base, explain=True, **options)

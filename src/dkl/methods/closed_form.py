@@ -19,7 +19,7 @@ from dkl.estimate import Estimate
 from dkl.families.base import Distribution, ExponentialFamily, beside, related
 from dkl.methods.fused import LEAST, held
 from dkl.rules import rule
-from dkl.supports import all_within
+from dkl.supports import Integers, all_within
 
 Formula = Callable[[Any, ExponentialFamily, ExponentialFamily], Array]
 
@@ -183,9 +183,14 @@ for _kind, _formula in (
 
 @rule(Divergence, Distribution, Distribution, "closed_form")
 @overflowing
-def infinite_by_support(divergence: Divergence, p: Any, q: Any, *, axis: Any = -1, **options: Any) -> Estimate | None:
-    """Infinite where one side's support is no part of the other's and such mass makes the divergence infinite."""
+def by_support(divergence: Divergence, p: Any, q: Any, *, axis: Any = -1, **options: Any) -> Estimate | None:
+    """Infinite where one side has mass that is infinitely far from the other; the most there is for singular sides."""
     no_axis(axis)
+    if isinstance(p.support, Integers) is not isinstance(q.support, Integers):
+        return _of_supports(
+            divergence, p, q, divergence.upper_bound, f"is infinite: no set of outcomes has mass of both: P lives on "
+            f"{p.support.name}, Q on {q.support.name}."
+        )  # fmt: skip
     for holder, other, names, edge in (
         (p, q, ("P", "Q"), divergence.edges.q_zero),
         (q, p, ("Q", "P"), divergence.edges.p_zero),
@@ -194,11 +199,12 @@ def infinite_by_support(divergence: Divergence, p: Any, q: Any, *, axis: Any = -
             inside = holder.support.within(other.support)
             if not isinstance(inside, bool) and holds(inside.any()) is not False:
                 continue  # a batch of which some are finite
-            p, q = beside(p, q)
-            reason = (
-                f"{divergence.symbol} is infinite: {names[0]} lives on {holder.support.name}, "
-                f"{names[1]} on {other.support.name}."
-            )
-            value = p.xp.full(np.broadcast_shapes(p.batch_shape, q.batch_shape), math.inf, dtype=p.dtype)
-            return answered(divergence, p, q, value, "closed_form", reason)
+            why = f"is infinite: {names[0]} lives on {holder.support.name}, {names[1]} on {other.support.name}."
+            return _of_supports(divergence, p, q, math.inf, why)
     return None
+
+
+def _of_supports(divergence: Divergence, p: Any, q: Any, value: float, why: str) -> Estimate:
+    p, q = beside(p, q)
+    whole = p.xp.full(np.broadcast_shapes(p.batch_shape, q.batch_shape), value, dtype=p.dtype)
+    return answered(divergence, p, q, whole, "closed_form", f"{divergence.symbol} {why}")

@@ -82,8 +82,8 @@ def _answered(divergence: Divergence, p: Any, q: Any, value: Array, explain: boo
     reason = None
     if explain:
         reason = (
-            f"{divergence.symbol} is infinite where one side gives no probability to outcomes of the other (P lives on "
-            f"{p.support.name}, Q on {q.support.name}) or where an expectation of its formula diverges."
+            f"{divergence.symbol} is infinite, or exceeds the largest number: an expectation of its formula is, with P "
+            f"on {p.support.name} and Q on {q.support.name}."
         )
     return answered(divergence, p, q, value, "closed_form", reason, explain)
 

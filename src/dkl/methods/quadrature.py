@@ -593,6 +593,8 @@ class Line:
                 at = (which == k) & (v < self.pieces[k].resolved)
                 if fit is not None and at.any():
                     near = widest(xp, side.log_prob(put(fit.points)))
+                    if not np.isfinite(to_numpy(near)).all():
+                        continue  # this side has no mass there
                     filled = np.where(at, v, 0.0)
                     value = xp.where(put(at), fit.at(near, filled, xp), value)
             logs.append(widest(xp, value))

@@ -233,7 +233,15 @@ def series(
 def _measured(divergence: Divergence, p: Any, q: Any, rtol: float) -> tuple[Array, float, str | None] | None:
     like = np.zeros((), dtype=np.float64)
     hosts = [side if is_numpy(side.xp) else detached(side).moved(namespace_of(), like) for side in (p, q)]
+    if not all(np.isfinite(np.asarray(to_numpy(side.support.low), dtype=float)).all() for side in hosts):
+        return None  # whole numbers without a lowest
     found = summed(divergence, hosts[0], hosts[1], rtol)
+    core = divergence.core
+    if (found is None or not found.error <= _WORST) and core is not None and core is not divergence:
+        # A function of a sum that diverges does so too.
+        of_core = summed(core, hosts[0], hosts[1], rtol)
+        if of_core is not None and of_core.diverges:
+            found = of_core
     if found is None:
         return None
     xp = p.xp
