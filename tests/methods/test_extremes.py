@@ -86,6 +86,11 @@ def test_whole_numbers_without_a_lowest_are_sampled() -> None:
     assert abs(float(made) - expected) < 5 * float(made.stderr)
 
 
+def test_samples_that_are_rounded_to_an_end_are_no_proof_of_infinity() -> None:
+    with pytest.raises(ValueError, match="p has its mass so near to x = 0, the end of its support, that samples"):
+        dkl.measure(families.Gamma(0.001, 1.0), families.LogNormal(0.0, 1.0), method="monte_carlo", rng=0)
+
+
 def test_settings_that_make_no_sense_are_refused() -> None:
     p, q = families.Normal(0, 1), families.Normal(1, 1)
     for rtol in (0.0, -1.0, 1.0, math.nan):

@@ -10,7 +10,7 @@ import click
 
 from dkl.cli.drawing import draw, plot_option
 from dkl.cli.ending import Unmeasured, failures
-from dkl.cli.output import check_standard_output, write
+from dkl.cli.output import check_standard_output, progress_bar, write
 
 if TYPE_CHECKING:
     from dkl.divergences import Divergence
@@ -72,7 +72,6 @@ def measure(
     distributions (mixtures), or lists of outcomes: "probs(0.9, 0.1)".
     """
     check_standard_output()
-    import dkl
     from dkl.expressions import parse
 
     sides: list[Any] = []
@@ -84,21 +83,36 @@ def measure(
         if math.prod(getattr(sides[-1], "batch_shape", ())) != 1:
             raise click.BadParameter(f"{text!r} describes several distributions: give one.", param_hint=f"'{name}'")
     members = [_member(name) for name in chosen] or list(_family())
-    estimates: list[tuple[Divergence, Estimate | str]] = []
-    for member in members:
-        base = 2 if unit == "bits" and member.unit else None
-        try:
-            made = dkl.measure(sides[0], sides[1], member, method=method, base=base, rng=seed, rtol=rtol)
-        except (TypeError, ValueError) as error:
-            # What was tried is for those who write rules.
-            estimates.append((member, str(error).partition("; tried ")[0]))
-        else:
-            estimates.append((member, made))
+    with progress_bar("sampling") as bar:
+        progress = None if bar is None else lambda drawn, most, error: bar(drawn, most)
+        estimates = [_estimate(member, sides, method, unit, seed, rtol, progress) for member in members]
     if all(isinstance(made, str) for _, made in estimates):
         raise Unmeasured(f"nothing could be measured: {estimates[0][1]}")
     write(_as_json(p, q, estimates) if as_json else _report(p, q, estimates))
     if plot is not None:
         _draw(sides, plot)
+
+
+def _estimate(
+    member: Divergence,
+    sides: list[Any],
+    method: str | None,
+    unit: str,
+    seed: int | None,
+    rtol: float | None,
+    progress: Any,
+) -> tuple[Divergence, Estimate | str]:
+    """One member's estimate, or why there is none."""
+    import dkl
+
+    base = 2 if unit == "bits" and member.unit else None
+    try:
+        return member, dkl.measure(
+            sides[0], sides[1], member, method=method, base=base, rng=seed, rtol=rtol, progress=progress
+        )
+    except (TypeError, ValueError) as error:
+        # What was tried is for those who write rules.
+        return member, str(error).partition("; tried ")[0]
 
 
 def _draw(sides: list[Any], path: str) -> None:

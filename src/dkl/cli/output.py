@@ -31,7 +31,7 @@ def write(text: str) -> None:
 
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[[int, int], None] | None]:
+def progress_bar(doing: str = "reading") -> Iterator[Callable[[int, int], None] | None]:
     """Yield what draws a bar on standard error as ``progress(done, total)``; None if that is no terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -42,5 +42,5 @@ def progress_bar() -> Iterator[Callable[[int, int], None] | None]:
     console = Console(stderr=True)
     parts = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*parts, console=console, transient=True) as bar:
-        task = bar.add_task("reading", total=None)
+        task = bar.add_task(doing, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -38,6 +38,7 @@ from dkl.methods.closed_form import answered
 from dkl.methods.quadrature import putter, weighted_pair
 from dkl.mixture import detached
 from dkl.rules import rule
+from dkl.supports import Interval
 
 Numbers = np.ndarray[Any, Any]
 Progress = Callable[[int, int, float], None]
@@ -167,12 +168,26 @@ class Sampler:
         none = _seen(new.log_q if new.name == "p" else new.log_p) == -math.inf
         if none.any() and self.why is None:
             at = tuple(np.argwhere(none)[0])
+            self._hold_inside(new, at)
             row = f" (row {at[0] if len(at) == 2 else at[:-1]})" if len(at) > 1 else ""
             self.why = (
                 f"{self.divergence.symbol} is infinite: {other.upper()} has density 0 at "
                 f"x = {_shown(new, at, self.infinite.shape)}, a sample of {new.name.upper()}{row}."
             )
         self.infinite = self.infinite | none.any(axis=-1)
+
+    def _hold_inside(self, new: Drawn, at: tuple[int, ...]) -> None:
+        """Raise where a sample was rounded to the end of a continuous support: it says nothing of what lies beside."""
+        support = (self.p if new.name == "p" else self.q).support
+        if not isinstance(support, Interval):
+            return
+        shown = _shown(new, at, self.infinite.shape)
+        ends = [np.asarray(to_numpy(end), dtype=float) for end in (support.low, support.high)]
+        if any((end[np.isfinite(end)] == float(shown)).any() for end in ends):
+            raise ValueError(
+                f"{new.name} has its mass so near to x = {shown}, the end of its support, that samples are rounded to "
+                f"it: {self.divergence.symbol} cannot be told from them; measure the outcomes' logarithms instead"
+            )
 
     def _grouped(self) -> tuple[Array, Array, Array]:
         """The logarithms of p, q and r of all samples, in groups that have as many of each side."""
