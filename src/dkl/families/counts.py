@@ -7,16 +7,42 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dkl._array import Array, Namespace, log_softmax, to_numpy
-from dkl.families.base import Constraint, ExponentialFamily, positive, probability, real, whole
+from dkl._array import Array, Namespace, device_of, log_softmax, to_numpy
+from dkl.families.base import Constraint, Distribution, ExponentialFamily, positive, probability, real, whole
 from dkl.families.outcomes import OneProbability, check_rows, kl_of_shares, log_shares, one_of, real_vector, shares
-from dkl.families.special import gammaln, ratio_excess
+from dkl.families.special import gamma_rest, gammaln, ratio_excess, relative
 from dkl.supports import Integers, Support, Vectors
 
 positive_vector = Constraint("positive and finite", positive.met, 1)
 
 
-class Poisson(ExponentialFamily):
+# More counts than these are not summed over.
+_MOST = 1 << 20
+
+
+def counts_around(like: Distribution, mean: Array, var: Array) -> Array:
+    """The counts that hold all but 1e-17 of each of some distributions, along a new first axis."""
+    centre, reach = to_numpy(mean), 40.0 * np.sqrt(to_numpy(var)) + 40.0
+    low = max(0, int(np.floor(np.min(centre - reach))))
+    high = int(np.ceil(np.max(centre + reach)))
+    if high - low >= _MOST:
+        raise NotImplementedError(f"{type(like).__name__}: no sum is made over {high - low} counts for the entropy")
+    x = like.xp.arange(low, high + 1, dtype=mean.dtype, device=device_of(mean))
+    return like.xp.reshape(x, (-1, *(1,) * len(mean.shape)))
+
+
+class _Counted(ExponentialFamily):
+    """A family of counts, whose entropy is summed."""
+
+    def _entropy(self) -> Array:
+        xp = self.xp
+        x = counts_around(self, self._mean(), self._var())
+        inside = self.support.contains(xp, x)
+        log_p = xp.where(inside, self._log_prob(xp.where(inside, x, 0.0)), 0.0)
+        return xp.sum(xp.where(inside, -xp.exp(log_p) * log_p, 0.0), axis=0)
+
+
+class Poisson(_Counted):
     """Poisson distribution of how many events occur.
 
     Parameters
@@ -26,7 +52,7 @@ class Poisson(ExponentialFamily):
 
     Notes
     -----
-    KL(p‖q) = λ_p·(r − 1 − log r) with r = λ_q/λ_p. The entropy has no closed form.
+    KL(p‖q) = λ_p·(r − 1 − log r) with r = λ_q/λ_p. The entropy is summed.
 
     Examples
     --------
@@ -59,7 +85,10 @@ class Poisson(ExponentialFamily):
         return self.rate * ratio_excess(self.xp, other.rate, self.rate)
 
     def _log_prob(self, x: Array) -> Array:
-        return x * self.xp.log(self.rate) - self.rate - gammaln(self.xp, x + 1.0)
+        # −(x·log(x/λ) − x + λ) − log x! + x·log x − x: of a large rate no two large numbers are subtracted.
+        xp, rate = self.xp, self.rate
+        some = xp.where(x > 0, x, 1.0)
+        return xp.where(x > 0, -relative(xp, some, rate) - gamma_rest(xp, some) - xp.log(some), -rate + 0.0 * x)
 
     def _sample(self, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
         return rng.poisson(self.numbers("rate"), size=shape)
@@ -75,7 +104,7 @@ class Poisson(ExponentialFamily):
         return (self.mean(),)
 
 
-class _Trials(OneProbability, ExponentialFamily):
+class _Trials(OneProbability, _Counted):
     """A family whose members differ in the probability p of a trial."""
 
     def mean_parameters(self) -> tuple[Any, ...]:
@@ -168,7 +197,7 @@ class NegativeBinomial(_UntilSuccess):
     -----
     The density Γ(x + r)/(Γ(r)·x!)·p^r·(1 − p)^x is that of ``scipy.stats.nbinom(r, p)``, and for r = 1 of
     :class:`Geometric`; ``torch.distributions.NegativeBinomial`` calls 1 − p its ``probs``. With equal r,
-    KL(p‖q) = r·KL of one trial / p; with different ones there is no closed form, nor is there one of the entropy.
+    KL(p‖q) = r·KL of one trial / p; with different ones there is no closed form. The entropy is summed.
 
     Examples
     --------
@@ -218,7 +247,7 @@ class Binomial(_Trials):
 
     Notes
     -----
-    With equal n, KL(p‖q) = n·KL of one trial. The entropy has no closed form.
+    With equal n, KL(p‖q) = n·KL of one trial. The entropy is summed.
 
     Examples
     --------
@@ -310,7 +339,7 @@ class Multinomial(ExponentialFamily):
 
     Notes
     -----
-    With equal n, KL(p‖q) = n·KL of the shares. ``var`` is that of each count. The entropy has no closed form.
+    With equal n, KL(p‖q) = n·KL of the shares. ``var`` is that of each count. The entropy is summed.
 
     Examples
     --------
@@ -376,6 +405,19 @@ class Multinomial(ExponentialFamily):
     def _var(self) -> Array:
         p = shares(self)
         return self.total_count[..., None] * p * (1.0 - p)
+
+    def _entropy(self) -> Array:
+        """n·H(shares) − log n! + Σ E[log x_i!], each count being binomial."""
+        xp, p, n = self.xp, shares(self), self.total_count
+        log_p, log_rest = log_shares(self), xp.log1p(-p)
+        x = counts_around(self, n[..., None] * p, self._var())
+        left = n[..., None] - x
+        inside = left >= 0
+        left = xp.where(inside, left, 0.0)
+        ways = gammaln(xp, n + 1.0)[..., None] - gammaln(xp, x + 1.0) - gammaln(xp, left + 1.0)
+        weights = xp.where(inside, xp.exp(ways + x * log_p + xp.where(left > 0, left * log_rest, 0.0)), 0.0)
+        factorials = xp.sum(xp.sum(weights * gammaln(xp, x + 1.0), axis=0), axis=-1)
+        return factorials - gammaln(xp, n + 1.0) - n * xp.sum(p * log_p, axis=-1)
 
     def mean_parameters(self) -> tuple[Any, ...]:
         """E[x]."""

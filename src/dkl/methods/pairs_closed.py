@@ -45,6 +45,7 @@ from dkl.families.special import (
 from dkl.methods.closed_form import answered, no_axis
 from dkl.representations import Probs, outcome_pair
 from dkl.rules import evaluate, rule
+from dkl.supports import all_within
 
 Formula = Callable[[Any, Any], Array | None]
 
@@ -80,11 +81,10 @@ def _register(name: str, p: type, q: type, formula: Formula) -> None:
 
 def _answered(divergence: Divergence, p: Any, q: Any, value: Array, explain: bool) -> Estimate:
     reason = None
-    if explain:
-        reason = (
-            f"{divergence.symbol} is infinite, or exceeds the largest number: an expectation of its formula is, with P "
-            f"on {p.support.name} and Q on {q.support.name}."
-        )
+    if explain and all_within(p.support, q.support) is False:
+        reason = f"{divergence.symbol} is infinite: P lives on {p.support.name}, Q on {q.support.name}."
+    elif explain:
+        reason = f"{divergence.symbol} is infinite, or exceeds the largest number: an expectation of its formula is."
     return answered(divergence, p, q, value, "closed_form", reason, explain)
 
 
