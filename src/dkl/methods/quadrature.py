@@ -20,7 +20,6 @@ References
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -34,9 +33,9 @@ from dkl.density import Density
 from dkl.divergences import Csiszar, Divergence, Member
 from dkl.divergences.power import log_power
 from dkl.estimate import Estimate
-from dkl.families.base import Distribution, beside
-from dkl.methods.closed_form import answered
-from dkl.mixture import Mixture, detached, member
+from dkl.families.base import Distribution
+from dkl.methods.by_row import by_row, decided
+from dkl.mixture import Mixture, detached
 from dkl.pairs import Outcomes, Pair
 from dkl.rules import rule
 from dkl.supports import Interval, Vectors
@@ -928,42 +927,15 @@ def quadrature(
     1e-4 or mass was not found.
     """
     dimension = _dimension(p, q)
-    if dimension is None or not (isinstance(divergence, Csiszar) or isinstance(divergence.core, Csiszar)):
+    if dimension is None or not decided(divergence):
         return None
     wanted = (RTOL if dimension == 1 else RTOL_PLANE) if rtol is None else rtol
-    if not 0 < wanted < 1:
-        raise ValueError(f"rtol = {rtol!r} is no relative error: it lies strictly between 0 and 1")
-    p, q = beside(p, q)
-    shape = np.broadcast_shapes(p.batch_shape, q.batch_shape)
-    values, errors, reasons = [], [], []
-    for row in np.ndindex(*shape):
-        one, other = (member(side, of_row(row, side.batch_shape)) for side in (p, q))
-        made = _measured(divergence, one, other, wanted)
-        if made is None:
-            return None
-        values.append(made[0])
-        errors.append(made[1])
-        reasons.append(made[2])
-    xp = p.xp
-    value = xp.reshape(xp.stack(values), shape) if values else xp.zeros(shape)
-    worst = max(errors, default=0.0)
-    if worst > wanted:
-        warnings.warn(
-            f"quadrature of {divergence.symbol} came to a relative error of about {worst:.1g}, "
-            f"not of rtol = {wanted:g}",
-            UserWarning,
-            stacklevel=2,
-        )
-    reason = next((r for r in reasons if r), f"{divergence.symbol} exceeds the largest number.")
-    estimate = answered(divergence, p, q, value, "quadrature", reason)
-    return replace(estimate, error=left_out(estimate.value, errors))
 
+    def short(worst: float) -> str | None:
+        came = f"quadrature of {divergence.symbol} came to a relative error of about {worst:.1g}"
+        return f"{came}, not of rtol = {wanted:g}" if worst > wanted else None
 
-def left_out(value: Any, errors: list[float]) -> Any:
-    """Bounds in the unit of the values, from relative ones in the order of the batch; 0 beside an infinite value."""
-    host = to_numpy(value)
-    bound = np.reshape(errors, host.shape) * np.abs(np.where(np.isfinite(host), host, 0.0))
-    return np.float64(bound) if bound.ndim == 0 else bound
+    return by_row(divergence, p, q, wanted, _measured, "quadrature", short)
 
 
 def _dimension(p: Distribution, q: Distribution) -> int | None:
@@ -971,11 +943,6 @@ def _dimension(p: Distribution, q: Distribution) -> int | None:
     if all(isinstance(s, Interval) for s in sides):
         return 1
     return 2 if all(type(s) is Vectors and s.dimension == 2 for s in sides) else None
-
-
-def of_row(row: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The place in a batch that broadcasts to one with that place."""
-    return tuple(0 if n == 1 else k for k, n in zip(row[len(row) - len(shape) :], shape, strict=True))
 
 
 def _measured(divergence: Divergence, p: Any, q: Any, rtol: float) -> tuple[Array, float, str | None] | None:

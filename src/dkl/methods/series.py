@@ -8,8 +8,7 @@ block sums shrink ever faster (log-concave ones, whose terms' ratios fall) or at
 from __future__ import annotations
 
 import math
-import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,10 @@ from dkl.density import Density
 from dkl.divergences import Csiszar, Divergence
 from dkl.divergences.power import log_power
 from dkl.estimate import Estimate
-from dkl.families.base import Distribution, beside
-from dkl.methods.closed_form import answered
-from dkl.methods.quadrature import landmarks, left_out, not_normalised, of_row, putter, weighted_pair
-from dkl.mixture import detached, member
+from dkl.families.base import Distribution
+from dkl.methods.by_row import by_row, decided
+from dkl.methods.quadrature import landmarks, not_normalised, putter, weighted_pair
+from dkl.mixture import detached
 from dkl.pairs import Pair
 from dkl.rules import rule
 from dkl.supports import Integers
@@ -198,36 +197,16 @@ def series(
 
     Declines for other outcomes, and where more than two million of them would be needed.
     """
-    if not (isinstance(p.support, Integers) and isinstance(q.support, Integers)):
-        return None
-    if not (isinstance(divergence, Csiszar) or isinstance(divergence.core, Csiszar)):
+    whole = isinstance(p.support, Integers) and isinstance(q.support, Integers)
+    if not whole or not decided(divergence):
         return None
     wanted = RTOL if rtol is None else rtol
-    if not 0 < wanted < 1:
-        raise ValueError(f"rtol = {rtol!r} is no relative error: it lies strictly between 0 and 1")
-    p, q = beside(p, q)
-    shape = np.broadcast_shapes(p.batch_shape, q.batch_shape)
-    values, reasons, errors = [], [], []
-    for row in np.ndindex(*shape):
-        one, other = (member(side, of_row(row, side.batch_shape)) for side in (p, q))
-        made = _measured(divergence, one, other, wanted)
-        if made is None:
-            return None
-        values.append(made[0])
-        errors.append(made[1])
-        reasons.append(made[2])
-    xp = p.xp
-    value = xp.reshape(xp.stack(values), shape) if values else xp.zeros(shape)
-    worst = max(errors, default=0.0)
-    if worst > 10 * wanted:
-        warnings.warn(
-            f"the sum of {divergence.symbol} may lack a share of about {worst:.1g}, more than rtol = {wanted:g}",
-            UserWarning,
-            stacklevel=2,
-        )
-    reason = next((r for r in reasons if r), f"{divergence.symbol} exceeds the largest number.")
-    estimate = answered(divergence, p, q, value, "exact", reason)
-    return replace(estimate, error=left_out(estimate.value, errors))
+
+    def short(worst: float) -> str | None:
+        lack = f"the sum of {divergence.symbol} may lack a share of about {worst:.1g}"
+        return f"{lack}, more than rtol = {wanted:g}" if worst > 10 * wanted else None
+
+    return by_row(divergence, p, q, wanted, _measured, "exact", short)
 
 
 def _measured(divergence: Divergence, p: Any, q: Any, rtol: float) -> tuple[Array, float, str | None] | None:

@@ -1,0 +1,66 @@
+"""A numerical method for single pairs, over the pairs of a batch: one answer, the worst of its errors, one warning."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from dkl._array import Array, to_numpy
+from dkl.divergences import Csiszar, Divergence
+from dkl.estimate import Estimate
+from dkl.families.base import beside
+from dkl.methods.closed_form import answered
+from dkl.mixture import member
+
+#: Of one pair and the relative error asked for: the value, the relative error reached, and why it is infinite.
+Measured = Callable[[Divergence, Any, Any, float], tuple[Array, float, str | None] | None]
+
+
+def decided(divergence: Divergence) -> bool:
+    """Whether a sum or an integral of terms decides a divergence."""
+    return isinstance(divergence, Csiszar) or isinstance(divergence.core, Csiszar)
+
+
+def by_row(
+    divergence: Divergence,
+    p: Any,
+    q: Any,
+    rtol: float,
+    measured: Measured,
+    method: str,
+    short: Callable[[float], str | None],
+) -> Estimate | None:
+    """Measure each pair of the batch; None if one declines. ``short`` says what is said of the worst relative error."""
+    if not 0 < rtol < 1:
+        raise ValueError(f"rtol = {rtol!r} is no relative error: it lies strictly between 0 and 1")
+    p, q = beside(p, q)
+    shape = np.broadcast_shapes(p.batch_shape, q.batch_shape)
+    values, errors, reasons = [], [], []
+    for row in np.ndindex(*shape):
+        one, other = (member(side, of_row(row, side.batch_shape)) for side in (p, q))
+        made = measured(divergence, one, other, rtol)
+        if made is None:
+            return None
+        values.append(made[0])
+        errors.append(made[1])
+        reasons.append(made[2])
+    xp = p.xp
+    value = xp.reshape(xp.stack(values), shape) if values else xp.zeros(shape)
+    warning = short(max(errors, default=0.0))
+    if warning:
+        warnings.warn(warning, UserWarning, stacklevel=3)
+    reason = next((r for r in reasons if r), f"{divergence.symbol} exceeds the largest number.")
+    estimate = answered(divergence, p, q, value, method, reason)
+    # In the unit of the values; 0 beside an infinite one.
+    host = to_numpy(estimate.value)
+    bound = np.reshape(errors, host.shape) * np.abs(np.where(np.isfinite(host), host, 0.0))
+    return replace(estimate, error=np.float64(bound) if bound.ndim == 0 else bound)
+
+
+def of_row(row: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The place in a batch that broadcasts to one with that place."""
+    return tuple(0 if n == 1 else k for k, n in zip(row[len(row) - len(shape) :], shape, strict=True))
