@@ -113,10 +113,11 @@ _HOMES = {
     "adapters": "",
     "families": "",
     "plots": "",
+    "training": "",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
-__all__ = ["__version__", *_HOME_OF, "adapters", "families", "plots"]
+__all__ = ["__version__", *_HOME_OF, "adapters", "families", "plots", "training"]
 
 
 def __getattr__(name: str) -> Any:
