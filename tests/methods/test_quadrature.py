@@ -23,6 +23,7 @@ from dkl.divergences import FAMILY
 from dkl.families import Beta, Exponential, Gamma, LogNormal, Normal
 from dkl.families.base import Distribution
 from dkl.methods import quadrature
+from dkl.methods.quadrature.adaptive import integrate
 from dkl.mixture import Mixture
 from dkl.supports import Interval, Vectors
 
@@ -208,7 +209,7 @@ def test_the_error_is_a_bound():
         (Normal(0.0, 1.0), Normal(0.1, 1.0), 2 * scipy.stats.norm.cdf(0.05) - 1),
     ):
         for rtol in (1e-3, 1e-6, 1e-9):
-            found = quadrature.integrate(dkl.tv, p, q, rtol)
+            found = integrate(dkl.tv, p, q, rtol)
             value = float(dkl.tv.total(found.space.pair(found.panels, p, q)))
             assert abs(value - truth) <= found.error * truth
             assert found.error <= rtol

@@ -35,7 +35,7 @@ from dkl.divergences import Csiszar, Divergence
 from dkl.estimate import Estimate
 from dkl.families.base import Distribution, beside
 from dkl.methods.closed_form import answered
-from dkl.methods.quadrature import putter, weighted_pair
+from dkl.methods.nodes import putter, weighted_pair
 from dkl.mixture import detached
 from dkl.rules import rule
 from dkl.supports import Interval

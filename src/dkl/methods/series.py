@@ -20,7 +20,8 @@ from dkl.divergences.power import log_power
 from dkl.estimate import Estimate
 from dkl.families.base import Distribution
 from dkl.methods.by_row import by_row, decided
-from dkl.methods.quadrature import landmarks, not_normalised, putter, weighted_pair
+from dkl.methods.landmarks import landmarks
+from dkl.methods.nodes import not_normalised, putter, weighted_pair
 from dkl.mixture import detached
 from dkl.pairs import Pair
 from dkl.rules import rule
