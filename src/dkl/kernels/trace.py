@@ -8,6 +8,7 @@ brings in (an order, a weight, the coefficients of a series) becomes an argument
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,6 +20,11 @@ import numpy as np
 ARGUMENTS = ("p", "q", "difference", "log_ratio", "log_p", "log_q")
 
 
+#: The name of an input that is 1 wherever the function will be called: no factor or divisor is made of it.
+ONE = "1.0"
+_INFIX = ("+", "-", "*", "/", "<", "<=", ">", ">=", "==", "&", "|")
+
+
 @dataclass(eq=False)
 class Trace:
     """The steps of a definition, each computed once, and the numbers that it brings in."""
@@ -26,18 +32,31 @@ class Trace:
     dtype: np.dtype[Any]
     steps: list[str] = field(default_factory=list)
     constants: list[float] = field(default_factory=list)
+    #: What the steps made, in their order.
+    made: list[Symbol] = field(default_factory=list)
     _known: dict[str, Symbol] = field(default_factory=dict)
 
     def input(self, name: str) -> Symbol:
         """A symbol for an argument of the function."""
         return Symbol(self, name)
 
-    def step(self, expression: str) -> Symbol:
-        """The symbol that holds the value of an expression."""
+    def apply(self, operation: str, *operands: Any) -> Symbol:
+        """The symbol that holds what an operator or a function of the loops makes of symbols and numbers."""
+        symbols = tuple(map(self.lift, operands))
+        names = [x.name for x in symbols]
+        if operation in ("*", "/") and names[-1] == ONE:
+            return symbols[0]
+        if operation == "*" and names[0] == ONE:
+            return symbols[1]
+        if len(names) == 2 and operation in _INFIX:
+            expression = f"{names[0]} {operation} {names[1]}"
+        else:
+            expression = f"{operation}({', '.join(names)})"
         if expression not in self._known:
             name = f"v{len(self.steps)}"
             self.steps.append(f"{name} = {expression}")
-            self._known[expression] = Symbol(self, name)
+            self._known[expression] = Symbol(self, name, operation, symbols)
+            self.made.append(self._known[expression])
         return self._known[expression]
 
     def lift(self, value: Any) -> Symbol:
@@ -50,18 +69,30 @@ class Trace:
     def forget_steps(self) -> None:
         """Begin another function that shares the constants."""
         self.steps.clear()
+        self.made.clear()
         self._known.clear()
 
     def function(self, name: str, arguments: Sequence[str], results: Sequence[Symbol]) -> str:
         """The source of the function; its last argument ``c`` is the tuple of constants."""
-        lines = [f"def {name}({', '.join(arguments)}, c):", *(f"    {step}" for step in self.steps)]
-        return "\n".join([*lines, f"    return {', '.join(r.name for r in results)}", ""])
+        return self._source([*arguments, "c"], name, [f"return {', '.join(r.name for r in results)}"])
+
+    def procedure(self, name: str, arguments: Sequence[str], results: Sequence[Symbol]) -> str:
+        """The source of a procedure that leaves its results under a lane ``j`` of ``made``, its last arguments."""
+        stores = [f"made[{i} * PITCH + j] = {x.name}" for i, x in enumerate(results)]
+        return self._source([*arguments, "c", "made", "j"], name, stores)
+
+    def _source(self, arguments: Sequence[str], name: str, ending: Sequence[str]) -> str:
+        lines = [f"def {name}({', '.join(arguments)}):", *(f"    {line}" for line in (*self.steps, *ending))]
+        return "\n".join([*lines, ""])
 
 
 class Symbol:
     """A real or boolean value of a traced function."""
 
-    __slots__ = ("name", "trace")
+    __slots__ = ("name", "operands", "operation", "trace")
+
+    #: It stands for a number, which has no axes, and whose value cannot be seen.
+    shape = ()
 
     if TYPE_CHECKING:
         # Made below, all alike.
@@ -70,9 +101,14 @@ class Symbol:
         def __sub__(self, other: Any) -> Symbol: ...
         def __mul__(self, other: Any) -> Symbol: ...
         def __rmul__(self, other: Any) -> Symbol: ...
+        def __truediv__(self, other: Any) -> Symbol: ...
+        def __rtruediv__(self, other: Any) -> Symbol: ...
+        def __lt__(self, other: Any) -> Symbol: ...
+        def __gt__(self, other: Any) -> Symbol: ...
+        def __and__(self, other: Any) -> Symbol: ...
 
-    def __init__(self, trace: Trace, name: str) -> None:
-        self.trace, self.name = trace, name
+    def __init__(self, trace: Trace, name: str, operation: str = "", operands: tuple[Symbol, ...] = ()) -> None:
+        self.trace, self.name, self.operation, self.operands = trace, name, operation, operands
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -82,24 +118,31 @@ class Symbol:
     def __bool__(self) -> bool:
         raise TypeError("a symbol has no truth value: choose with xp.where, as traced code must")
 
-    def __pow__(self, exponent: int) -> Symbol:
-        if exponent != 2:
-            raise TypeError(f"a symbol can be squared, not raised to {exponent!r}")
-        return self.trace.step(f"{self.name} * {self.name}")
+    def __pow__(self, exponent: float) -> Symbol:
+        if exponent == 2:
+            return self * self
+        if exponent == -2:
+            return 1.0 / (self * self)
+        if exponent == -0.5:
+            return 1.0 / self.trace.apply("math.sqrt", self)
+        raise TypeError(f"a symbol can be squared, not raised to {exponent!r}")
 
     def __neg__(self) -> Symbol:
-        return self.trace.step(f"-{self.name}")
+        return self.trace.apply("-", self)
+
+    def __abs__(self) -> Symbol:
+        return self.trace.apply("abs", self)
 
     def __invert__(self) -> Symbol:
-        return self.trace.step(f"not {self.name}")
+        return self.trace.apply("not ", self)
 
 
 def _binary(operator: str) -> tuple[Callable[[Symbol, Any], Symbol], Callable[[Symbol, Any], Symbol]]:
     def forward(self: Symbol, other: Any) -> Symbol:
-        return self.trace.step(f"{self.name} {operator} {self.trace.lift(other).name}")
+        return self.trace.apply(operator, self, other)
 
     def reflected(self: Symbol, other: Any) -> Symbol:
-        return self.trace.step(f"{self.trace.lift(other).name} {operator} {self.name}")
+        return self.trace.apply(operator, other, self)
 
     return forward, reflected
 
@@ -120,19 +163,32 @@ class Namespace:
     @staticmethod
     def where(condition: Symbol, x: Any, y: Any) -> Symbol:
         """``x`` where the condition holds, else ``y``; both are computed."""
-        t = condition.trace
-        return t.step(f"select({condition.name}, {t.lift(x).name}, {t.lift(y).name})")
+        return condition.trace.apply("select", condition, x, y)
 
     @staticmethod
     def excess(x: Symbol, root: Symbol, power: float) -> Symbol:
         """X − log(1 + x), where 1 + x = root^power."""
-        return x.trace.step(f"excess_of_power({x.name}, {root.name}, {x.trace.lift(power).name})")
+        return x.trace.apply("excess_of_power", x, root, power)
+
+    @staticmethod
+    def gamma_rest_divergence(y: Symbol, x: Symbol, apart: Symbol) -> Symbol:
+        """See :func:`dkl.families.special.gamma_rest_divergence`."""
+        return y.trace.apply("gamma_rest_divergence", y, x, apart)
+
+    @staticmethod
+    def isfinite(x: Symbol) -> Symbol:
+        """Whether a number is neither infinite nor NaN."""
+        return abs(x) < math.inf
+
+    @staticmethod
+    def all(x: Symbol) -> Symbol:
+        """The one truth that there is at a place."""
+        return x
 
     def __getattr__(self, name: str) -> Callable[[Symbol], Symbol]:
         if name not in ("exp", "expm1", "expm1_minus", "log", "log1p", "sqrt", "abs", "tanh"):
             raise AttributeError(f"traced code cannot call xp.{name}")
-        spelling = {"abs": "abs", "sqrt": "math.sqrt"}.get(name, name)
-        return lambda x: x.trace.step(f"{spelling}({x.name})")
+        return lambda x: x.trace.apply("math.sqrt" if name == "sqrt" else name, x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,7 +251,7 @@ class Outcomes:
         return Outcomes(self.p, rest * self.p + share * self.q, share * self.difference, from_logs=False)
 
     def _call(self, name: str, *arguments: Symbol) -> Symbol:
-        return self.p.trace.step(f"{name}({', '.join(a.name for a in arguments)})")
+        return self.p.trace.apply(name, *arguments)
 
 
 class Core(Protocol):

@@ -1,4 +1,4 @@
-"""A formula of some numbers, at every place of as many arrays."""
+"""A formula of some numbers, or its derivatives, at every place of as many arrays."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from dkl.kernels.intrinsics import widest
 from dkl.kernels.loops.decorators import entry, kernel
 from dkl.kernels.loops.float64 import LANES, PITCH, F
 from dkl.kernels.loops.lanes import KNOWN, lane
-from dkl.kernels.loops.written import value
+from dkl.kernels.loops.written import place
 
 
 @kernel
-def evaluate(work, count, c, out, at):
+def evaluate(work, single, count, c, made):
     """The formula at the places of a tile."""
     widest()
     for j in range(count):
-        out[np.uintp(at + j)] = value(lane(work, j), c)
+        place(lane(work, j), single, c, made, j)
 
 
 @entry
-def evaluated(inputs, steps, number, start, stop, c, out):
-    """The formula from one place to another; an input of step 0 is one number for all."""
+def evaluated(arrays, single, start, stop, c, out):
+    """The formula from one place to another, its results in as many arrays."""
     widest()
-    work = np.empty(KNOWN * PITCH, F)
+    work, made = np.empty(KNOWN * PITCH, F), np.empty(len(out) * PITCH, F)
     for at in range(start, stop, LANES):
         count = min(LANES, stop - at)
-        for i in range(number):
-            flat, step, place = inputs[i], steps[i], i * PITCH
-            if step == 0:
-                for j in range(count):
-                    work[place + j] = flat[0]
-            else:
-                for j in range(count):
-                    work[place + j] = flat[np.uintp(at + j)]
-        evaluate(work, count, c, out, at)
+        for i in range(len(arrays)):
+            flat = arrays[i]
+            for j in range(count):
+                work[i * PITCH + j] = flat[np.uintp(at + j)]
+        evaluate(work, single, count, c, made)
+        for i in range(len(out)):
+            flat = out[i]
+            for j in range(count):
+                flat[np.uintp(at + j)] = made[i * PITCH + j]
