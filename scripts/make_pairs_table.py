@@ -8,11 +8,11 @@ from __future__ import annotations
 import inspect
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
 import dkl
 from dkl import families
 from dkl.expressions import parse
-from dkl.families import Distribution
 
 #: One ordinary member of each family.
 MEMBERS = (
@@ -51,12 +51,12 @@ In Python they are classes of `dkl.families`; an expression on the command line 
 
 def page() -> str:
     """The page."""
-    members = [(text.partition("(")[0], parse(text)) for text in MEMBERS]
+    members: list[tuple[str, Any]] = [(text.partition("(")[0], parse(text)) for text in MEMBERS]
     lines = []
     for name, p in members:
         found: dict[str, list[str]] = defaultdict(list)
         for other, q in members:
-            if _axes(p) != _axes(q) or {name, other} == {"bernoulli", "categorical"}:
+            if p.event_shape != q.event_shape or {name, other} == {"bernoulli", "categorical"}:
                 continue
             made = dkl.measure(p, q, rng=0)
             if float(made) < float("inf"):
@@ -76,11 +76,6 @@ def _constructors() -> Iterator[str]:
         if not inspect.isabstract(getattr(families, name)):
             given = inspect.signature(getattr(families, name))
             yield f"{name}{given}".replace(": 'Any'", "").removesuffix(" -> 'None'").replace(" = ", "=")
-
-
-def _axes(p: object) -> int:
-    assert isinstance(p, Distribution)
-    return len(p.event_shape)
 
 
 if __name__ == "__main__":

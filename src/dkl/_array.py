@@ -17,6 +17,8 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 import array_api_compat
 import numpy as np
 
+from dkl.kernels.trace import Symbol
+
 Array: TypeAlias = Any
 Namespace: TypeAlias = Any
 Parameters = ParamSpec("Parameters")
@@ -37,6 +39,20 @@ def overflowing(function: Callable[Parameters, Result]) -> Callable[Parameters, 
             return function(*args, **kwargs)
 
     return quiet
+
+
+class once:  # noqa: N801  it stands where functools.cached_property would
+    """A property that is calculated once; torch.compile cannot see through the lock of functools.cached_property."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function, self.name, self.__doc__ = function, function.__name__, function.__doc__
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        value = self.function(instance)
+        setattr(instance, self.name, value)
+        return value
 
 
 def compiling() -> bool:
@@ -71,7 +87,8 @@ def namespace_of(**arguments: Any) -> Namespace:
     found = {name: _namespace(x) for name, x in arguments.items()}
     spaces = [xp for xp in found.values() if xp is not None]
     if not spaces:
-        return _numpy
+        # torch.compile traces NumPy's arrays too, but not the questions that are asked of them here.
+        return _namespace(sys.modules["torch"].empty(0)) if compiling() else _numpy
     if any(xp is not spaces[0] for xp in spaces):
         names = {name: xp.__name__.removeprefix("array_api_compat.") for name, xp in found.items() if xp is not None}
         kinds = " and ".join(f"{name} is from {library}" for name, library in names.items())
@@ -83,6 +100,9 @@ def as_array(xp: Namespace, x: Any, name: str, like: Any = None) -> Array:
     """``x`` as an array of ``xp`` with a real dtype, on the device of ``like``; a TypeError names what is not one."""
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array, whose mask would be lost: fill it, or drop what it masks")
+    if _namespace(x) is None and compiling():
+        dtype, device = (xp.float64, None) if like is None else (like.dtype, like.device)
+        return xp.asarray(x, dtype=dtype, device=device)
     if _namespace(x) is None:
         try:
             host = np.asarray(x)
@@ -164,7 +184,7 @@ def epsilon(xp: Namespace, dtype: Any) -> float:
 
 def holds(condition: Array) -> bool | None:
     """The truth of a one-element boolean array, or None where a tracer hides it (jax.jit, torch.compile, vmap)."""
-    if compiling():
+    if compiling() or isinstance(condition, Symbol):
         return None
     jax = sys.modules.get("jax")
     hidden: tuple[type[Exception], ...] = () if jax is None else (jax.errors.ConcretizationTypeError,)

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from dkl._array import Array, Namespace, as_array, as_scalar, default_dtype, holds, namespace_of, to_numpy
-from dkl.families.base import Constraint, Distribution
+from dkl.families.base import Distribution
+from dkl.families.constraints import Constraint
 from dkl.supports import Interval, Support, Vectors
 
 
@@ -26,6 +27,10 @@ class Unsaid(Interval):
     def within(self, other: Support) -> Any:
         """As far as anybody said, in any interval."""
         return isinstance(other, Interval)
+
+
+class UnansweredError(ValueError):
+    """Another library's object does not answer what it is asked."""
 
 
 class Density(Distribution):
@@ -84,6 +89,15 @@ class Density(Distribution):
         self.parameters: dict[str, Array] = {}
         self.batch_shape: tuple[int, ...] = ()
         self._like: Any = None
+        #: What it is called beside another, such as p.
+        self._role = ""
+
+    def called(self, name: str) -> Self:
+        """The same density, to be called p or q in messages."""
+        made = object.__new__(type(self))
+        made.__dict__.update(self.__dict__)
+        made._role = name
+        return made
 
     @property
     def event_ndim(self) -> int:  # type: ignore[override]
@@ -130,30 +144,44 @@ class Density(Distribution):
         value = xp.where(inside, given, -math.inf)
         if holds(xp.any(xp.isnan(value))):
             at = np.argwhere(np.isnan(to_numpy(value)))[0]
-            raise ValueError(f"{self!r}: log_prob gives NaN at x = {to_numpy(x)[tuple(at)]}; it may be −inf, not NaN")
+            raise ValueError(
+                f"{self._named}: log_prob gives NaN at x = {to_numpy(x)[tuple(at)]}; where the density is 0 it "
+                "may be −inf, and dkl.Density takes a log_prob of your own"
+            )
         return as_scalar(value)
 
     def _log_prob(self, x: Array) -> Array:
-        given = self._function(x)
+        given = self._told(self._function, x)
         if namespace_of(given=given) is not self.xp:
             given = to_numpy(given)
         given = as_array(self.xp, given, "log_prob(x)", like=x)
         wanted = tuple(x.shape)[: len(x.shape) - self.event_ndim]
         if tuple(given.shape) != wanted:
             raise ValueError(
-                f"{self!r}: log_prob of outcomes of shape {tuple(x.shape)} must have shape {wanted}, "
+                f"{self._named}: log_prob of outcomes of shape {tuple(x.shape)} must have shape {wanted}, "
                 f"got {tuple(given.shape)}"
             )
         return self.xp.astype(given, x.dtype)
 
+    @property
+    def _named(self) -> str:
+        return f"{self._role}, {self!r}" if self._role else repr(self)
+
+    def _told(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What a function answers, or whose it is that fails."""
+        try:
+            return function(*arguments)
+        except UnansweredError as error:
+            raise ValueError(f"{self._role}: {error}" if self._role else str(error)) from error
+
     def _sample(self, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
         if self._draw is None:
-            raise NotImplementedError(f"{self!r} has no way to draw from it: give it sample=")
+            raise NotImplementedError(f"{self._named} has no way to draw from it: give it sample=")
         n = math.prod(shape)
-        drawn = to_numpy(self._draw(n, rng))
+        drawn = to_numpy(self._told(self._draw, n, rng))
         if tuple(drawn.shape) != (n, *self.event_shape):
             raise ValueError(
-                f"{self!r}: sample({n}, rng) must have shape {(n, *self.event_shape)}, got {tuple(drawn.shape)}"
+                f"{self._named}: sample({n}, rng) must have shape {(n, *self.event_shape)}, got {tuple(drawn.shape)}"
             )
         return drawn.reshape(*shape, *self.event_shape)
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from dkl import rules
 from dkl._array import Array, as_scalar, log_softmax, overflowing, tree_sum
-from dkl.families.base import Distribution, ExponentialFamily, related
+from dkl.families.base import Distribution
+from dkl.families.exponential import ExponentialFamily, related
 from dkl.pairs import Pair
 from dkl.representations import Axis, FiniteOutcomes, interpret, outcome_pair, outcomes
 

@@ -43,6 +43,13 @@ class Representation:
         """The list of outcomes that it stands for, beside another list; itself if there is none."""
         return self
 
+    def hold_against(self, other: Representation) -> None:
+        """Raise a ValueError if this, p, and the other, q, are of outcomes or batches that do not go together."""
+
+    def called(self, name: str) -> Representation:
+        """The same, to be called p or q where it has to be named."""
+        return self
+
 
 @dataclass(frozen=True, eq=False)
 class FiniteOutcomes(Representation, ABC):

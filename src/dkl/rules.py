@@ -20,7 +20,7 @@ from dkl.estimate import Estimate
 from dkl.representations import FiniteOutcomes, Representation, interpret, readers
 
 # The order in which methods are tried when none is asked for.
-METHODS = ("closed_form", "exact", "quadrature", "monte_carlo", "estimator")
+METHODS = ("closed_form", "exact", "quadrature", "search", "monte_carlo", "estimator")
 
 _UNITS: dict[float, str] = {2: "bits", math.e: "nats"}
 
@@ -160,7 +160,9 @@ def evaluate(
     """Measure by the rule that fits, and express the answer in the unit asked for."""
     load()
     nats, unit = _unit(divergence, base)
-    left, right = _as_lists(interpret(p), interpret(q))
+    one, other = interpret(p).called("p"), interpret(q).called("q")
+    one.hold_against(other)
+    left, right = _as_lists(one, other)
     key = (divergence.name, type(divergence), type(left), type(right), method)
     for measurement in find(*key):
         estimate = measurement(divergence, left, right, **options)
@@ -170,10 +172,16 @@ def evaluate(
 
 
 def _as_lists(p: Representation, q: Representation) -> tuple[Representation, Representation]:
-    """Both as lists of outcomes if both are such, else both as they are."""
+    """Both as lists of outcomes if both are such, else both as they are.
+
+    Two distributions that list different numbers of outcomes stay what they are: each knows that it has no mass on the
+    other's further ones, while two arrays of different lengths are a mistake.
+    """
     left, right = p.measured_as(), q.measured_as()
-    both = isinstance(left, FiniteOutcomes) and isinstance(right, FiniteOutcomes)
-    return (left, right) if both else (p, q)
+    if not (isinstance(left, FiniteOutcomes) and isinstance(right, FiniteOutcomes)):
+        return p, q
+    named = left is not p and right is not q
+    return (p, q) if named and left.array.shape[-1] != right.array.shape[-1] else (left, right)
 
 
 def unit_of(base: Any) -> tuple[float, str]:

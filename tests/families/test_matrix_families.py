@@ -16,7 +16,8 @@ import torch
 
 import dkl
 from dkl.families import Gamma, InverseGamma, Normal
-from dkl.families.multivariate import DiagonalNormal, LowRankNormal, MatrixNormal, MultivariateNormal
+from dkl.families.matrix_normal import MatrixNormal
+from dkl.families.multivariate import DiagonalNormal, LowRankNormal, MultivariateNormal
 from dkl.families.wishart import InverseWishart, Wishart
 
 from .make_matrix_references import cases, values
@@ -309,6 +310,8 @@ def test_mean_parameters(kind: str) -> None:
             sampled: tuple[np.ndarray, ...] = (np.linalg.slogdet(x)[1], second)
         elif isinstance(p, MatrixNormal):
             sampled = (x, np.einsum("nij,nkl->nijkl", x, x))
+        elif isinstance(p, DiagonalNormal):
+            sampled = (x, x * x)
         else:
             sampled = (x, np.einsum("ni,nj->nij", x, x))
         for exact, y in zip(p.mean_parameters(), sampled, strict=True):

@@ -21,11 +21,12 @@ import dkl
 import dkl.methods.pairs_closed
 from dkl.families import bessel
 from dkl.families import special as functions
-from dkl.families.base import Distribution, ExponentialFamily
+from dkl.families.base import Distribution
 from dkl.families.continuous_bernoulli import ContinuousBernoulli
 from dkl.families.counts import Binomial, Geometric, Multinomial, NegativeBinomial, Poisson
 from dkl.families.directional import VonMises, VonMisesFisher
 from dkl.families.dirichlet import Beta
+from dkl.families.exponential import ExponentialFamily
 from dkl.families.fixed import Laplace, Pareto, Weibull
 from dkl.families.gamma import Exponential, Gamma
 from dkl.families.inverse_gaussian import InverseGaussian

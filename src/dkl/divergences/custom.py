@@ -17,6 +17,11 @@ from dkl.pairs import Outcomes
 _GRID = np.append(np.logspace(-4, 4, 65)[:32], np.append(1.0, np.logspace(-4, 4, 65)[33:]))
 
 
+def _times(xp: Namespace, positive: Array, limit: float) -> Array:
+    """A positive number times a limit; infinite with gradient 0 where that is."""
+    return positive * limit if math.isfinite(limit) else xp.full_like(positive, math.inf)
+
+
 @dataclass(frozen=True)
 class FDivergence(Csiszar):
     """Anybody's own f-divergence Σ q·f(p/q).
@@ -87,15 +92,18 @@ class FDivergence(Csiszar):
         return "symmetric in P and Q" if self.symmetric else "of P relative to Q: the mean of f(p/q) under Q"
 
     def inside(self, shared: Outcomes) -> Array:
-        """q·f(p/q), by its slope at infinity where p/q leaves the floating range."""
+        """q·f(p/q), by its limit at 0 and its slope at infinity where p/q leaves the floating range."""
         xp = shared.xp
         self._check(xp, shared.p)
-        far = shared.log_ratio > math.log(float(xp.finfo(shared.p.dtype).max)) - 1
-        ratio = xp.where(far, 1.0, xp.exp(xp.where(far, 0.0, shared.log_ratio)))
+        limits = xp.finfo(shared.p.dtype)
+        far = shared.log_ratio > math.log(float(limits.max)) - 1
+        none = shared.log_ratio < math.log(float(limits.smallest_normal))
+        outside = far | none
+        ratio = xp.exp(xp.where(outside, 0.0, shared.log_ratio))
         overflow = xp.isinf(self.f(ratio))
-        slope = shared.p * self.slope_inf if math.isfinite(self.slope_inf) else xp.full_like(shared.p, math.inf)
         inside = shared.q * self.f(xp.where(overflow, 1.0, ratio))
-        return xp.where(far, slope, xp.where(overflow, math.inf, inside))
+        edge = xp.where(far, _times(xp, shared.p, self.slope_inf), _times(xp, shared.q, self.f_zero))
+        return xp.where(outside, edge, xp.where(overflow, math.inf, inside))
 
     def _check(self, xp: Namespace, like: Array) -> None:
         """Hold f to what it claims on a grid, in the library that it was written for: f(1) = 0, convex, both limits."""

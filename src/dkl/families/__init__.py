@@ -1,15 +1,16 @@
 """Families of distributions: parameters, KL without cancellation, natural parameters and back, density, sampling.
 
-Everything else about a pair of one exponential family follows from these; see :mod:`dkl.families.base`.
+Everything else about a pair of one exponential family follows from these; see :mod:`dkl.families.exponential`.
 """
 
 from __future__ import annotations
 
-from dkl.families.base import Distribution, ExponentialFamily
+from dkl.families.base import Distribution
 from dkl.families.continuous_bernoulli import ContinuousBernoulli
 from dkl.families.counts import Binomial, Geometric, Multinomial, NegativeBinomial, Poisson
 from dkl.families.directional import VonMises, VonMisesFisher
 from dkl.families.dirichlet import Beta, Dirichlet
+from dkl.families.exponential import ExponentialFamily
 from dkl.families.fixed import Laplace, Pareto, Weibull
 from dkl.families.gamma import (
     ChiSquared,
@@ -22,7 +23,8 @@ from dkl.families.gamma import (
     Rayleigh,
 )
 from dkl.families.inverse_gaussian import InverseGaussian
-from dkl.families.multivariate import DiagonalNormal, LowRankNormal, MatrixNormal, MultivariateNormal
+from dkl.families.matrix_normal import MatrixNormal
+from dkl.families.multivariate import DiagonalNormal, LowRankNormal, MultivariateNormal
 from dkl.families.normal import LogNormal, Normal
 from dkl.families.others import Cauchy, GeneralizedNormal, Gumbel, Kumaraswamy, StudentT, Uniform
 from dkl.families.outcomes import Bernoulli, Categorical

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from dkl._array import Array, Namespace, to_numpy
-from dkl.families.base import ExponentialFamily
+from dkl.families.constraints import Constraint, probability
+from dkl.families.exponential import ExponentialFamily
+from dkl.families.moments import bessel_concentration
 from dkl.families.outcomes import OneProbability, one_of
 from dkl.families.special import integral_divergence
 from dkl.supports import Interval, Support
@@ -46,6 +48,8 @@ class ContinuousBernoulli(OneProbability, ExponentialFamily):
     >>> round(float(dkl.kl(ContinuousBernoulli(0.9), ContinuousBernoulli(0.5))), 12)
     0.179631116
     """
+
+    means: ClassVar[dict[str, Constraint]] = {"E[x]": probability}
 
     def __init__(self, probs: Any = None, *, logits: Any = None) -> None:
         one_of("ContinuousBernoulli", probs, logits)
@@ -102,6 +106,20 @@ class ContinuousBernoulli(OneProbability, ExponentialFamily):
     def mean_parameters(self) -> tuple[Any, ...]:
         """E[x]."""
         return (self.mean(),)
+
+    @classmethod
+    def _statistics(cls, xp: Namespace, x: Array, known: dict[str, Array]) -> tuple[Array, ...]:
+        return (x,)
+
+    @classmethod
+    def _of_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> dict[str, Array]:
+        m = means[0]
+        # 2·E[x] − 1 = coth(η/2) − 2/η is I_{3/2}/I_{1/2} at η/2, and nearly η/6 near 0.
+        up, tilt = m > 0.5, 2.0 * (m - 0.5)
+        some = tilt != 0
+        length = xp.where(some, xp.where(up, tilt, -tilt), 0.5)
+        size = 2.0 * bessel_concentration(xp, 0.5, length, xp.where(some, 2.0 * xp.where(up, 1.0 - m, m), 0.5))
+        return {"logits": xp.where(some, xp.where(up, size, -size), 6.0 * tilt)}
 
 
 def log_mass(xp: Namespace, n: Array) -> Array:

@@ -8,9 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dkl._array import Array, Namespace, device_of, log_softmax, to_numpy
-from dkl.families.base import Constraint, Distribution, ExponentialFamily, positive, probability, real, whole
+from dkl.families.base import Distribution
+from dkl.families.constraints import Constraint, positive, probability, real, whole
+from dkl.families.exponential import ExponentialFamily
+from dkl.families.moments import hold
 from dkl.families.outcomes import OneProbability, check_rows, kl_of_shares, log_shares, one_of, real_vector, shares
 from dkl.families.special import gamma_rest, gammaln, ratio_excess, relative
+from dkl.representations import sum_tolerance
 from dkl.supports import Integers, Support, Vectors
 
 positive_vector = Constraint("positive and finite", positive.met, 1)
@@ -32,7 +36,17 @@ def counts_around(like: Distribution, mean: Array, var: Array) -> Array:
 
 
 class _Counted(ExponentialFamily):
-    """A family of counts, whose entropy is summed."""
+    """A family of counts, which are their own statistic, and whose entropy is summed."""
+
+    means: ClassVar[dict[str, Constraint]] = {"E[x]": positive}
+
+    def mean_parameters(self) -> tuple[Any, ...]:
+        """E[x]."""
+        return (self.mean(),)
+
+    @classmethod
+    def _statistics(cls, xp: Namespace, x: Array, known: dict[str, Array]) -> tuple[Array, ...]:
+        return (x,)
 
     def _entropy(self) -> Array:
         xp = self.xp
@@ -62,6 +76,7 @@ class Poisson(_Counted):
     0.38629436112
     """
 
+    fusible: ClassVar[bool] = True
     constraints: ClassVar[dict[str, Constraint]] = {"rate": positive}
 
     def __init__(self, rate: Any) -> None:
@@ -99,20 +114,12 @@ class Poisson(_Counted):
     def _var(self) -> Array:
         return self.rate
 
-    def mean_parameters(self) -> tuple[Any, ...]:
-        """E[x]."""
-        return (self.mean(),)
+    @classmethod
+    def _of_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> dict[str, Array]:
+        return {"rate": means[0]}
 
 
-class _Trials(OneProbability, _Counted):
-    """A family whose members differ in the probability p of a trial."""
-
-    def mean_parameters(self) -> tuple[Any, ...]:
-        """E[x]."""
-        return (self.mean(),)
-
-
-class _UntilSuccess(_Trials):
+class _UntilSuccess(OneProbability, _Counted):
     """Failures before successes: θ = log(1 − p), and KL that of one trial for each of the mean number of trials."""
 
     @property
@@ -133,6 +140,13 @@ class _UntilSuccess(_Trials):
 
     def _inside(self, theta: tuple[Array, ...]) -> Array:
         return theta[0] < 0
+
+    @classmethod
+    def _of_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> dict[str, Array]:
+        mean = means[0]
+        # E[x] = r·(1 − p)/p, r = 1 of Geometric: the odds of a success are r over it.
+        successes = known.get("total_count", xp.ones_like(mean))
+        return {"logits": xp.log(successes) - xp.log(mean)}
 
 
 class Geometric(_UntilSuccess):
@@ -156,6 +170,9 @@ class Geometric(_UntilSuccess):
     >>> round(float(dkl.kl(Geometric(0.5), Geometric(0.25))), 12)
     0.287682072452
     """
+
+    fusible: ClassVar[bool] = True
+    fusible_mixtures: ClassVar[bool] = False
 
     def __init__(self, probs: Any = None, *, logits: Any = None) -> None:
         one_of("Geometric", probs, logits)
@@ -207,6 +224,8 @@ class NegativeBinomial(_UntilSuccess):
     0.575364144904
     """
 
+    fusible: ClassVar[bool] = True
+    fusible_mixtures: ClassVar[bool] = False
     constraints: ClassVar[dict[str, Constraint]] = {"total_count": positive, "probs": probability, "logits": real}
     known: ClassVar[tuple[str, ...]] = ("total_count",)
 
@@ -233,7 +252,7 @@ class NegativeBinomial(_UntilSuccess):
         return self.total_count * (self._rest / self._p**2)
 
 
-class Binomial(_Trials):
+class Binomial(OneProbability, _Counted):
     """Binomial distribution: successes among ``total_count`` trials.
 
     Parameters
@@ -257,6 +276,8 @@ class Binomial(_Trials):
     1.438410362259
     """
 
+    fusible: ClassVar[bool] = True
+    fusible_mixtures: ClassVar[bool] = False
     constraints: ClassVar[dict[str, Constraint]] = {"total_count": whole, "probs": probability, "logits": real}
     known: ClassVar[tuple[str, ...]] = ("total_count",)
 
@@ -294,6 +315,12 @@ class Binomial(_Trials):
 
     def _var(self) -> Array:
         return self.total_count * self._p * self._rest
+
+    @classmethod
+    def _of_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> dict[str, Array]:
+        mean, n = means[0], known["total_count"]
+        hold(xp, "Binomial: E[x]", mean, mean < n, "below total_count", n)
+        return {"probs": mean / n}
 
 
 @dataclass(frozen=True, eq=False)
@@ -353,6 +380,7 @@ class Multinomial(ExponentialFamily):
         "probs": positive_vector, "logits": real_vector, "total_count": whole,
     }  # fmt: skip
     known: ClassVar[tuple[str, ...]] = ("total_count",)
+    means: ClassVar[dict[str, Constraint]] = {"E[x]": positive_vector}
     event_ndim: ClassVar[int] = 1
 
     def __init__(self, total_count: Any, probs: Any = None, *, logits: Any = None) -> None:
@@ -422,6 +450,20 @@ class Multinomial(ExponentialFamily):
     def mean_parameters(self) -> tuple[Any, ...]:
         """E[x]."""
         return (self._handed_back(self._mean()),)
+
+    @classmethod
+    def _statistics(cls, xp: Namespace, x: Array, known: dict[str, Array]) -> tuple[Array, ...]:
+        return (x,)
+
+    @classmethod
+    def _of_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> dict[str, Array]:
+        return {"probs": means[0] / known["total_count"][..., None]}
+
+    @classmethod
+    def _hold_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> None:
+        n, total = known["total_count"], xp.sum(means[0], axis=-1)
+        good = xp.abs(total - n) <= n * sum_tolerance(xp, means[0])
+        hold(xp, "Multinomial: the sum of E[x]", total, good, "total_count", n)
 
 
 __all__ = ["Binomial", "Geometric", "Multinomial", "NegativeBinomial", "Poisson"]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from dkl._array import Array, Namespace, device_of, epsilon, first_failing, holds
-from dkl.families.base import Constraint, ExponentialFamily, positive, real
 from dkl.families.bessel import curvature, log_mass, normaliser_divergence, ratio, short_of_one
+from dkl.families.constraints import Constraint, positive, real
+from dkl.families.exponential import ExponentialFamily
+from dkl.families.moments import bessel_concentration, hold
 from dkl.families.outcomes import real_vector
 from dkl.supports import Interval, Sphere, Support
 
@@ -35,9 +37,9 @@ class Circle(Interval):
         """0."""
         return 0.0 * xp.where(xp.isfinite(x), x, 0.0)
 
-    def within(self, other: Support) -> bool:
-        """A circle alone."""
-        return isinstance(other, Circle)
+    def within(self, other: Support) -> Any:
+        """In a circle, and in an interval that holds the angles from −π to π."""
+        return isinstance(other, Circle) or super().within(other)
 
 
 class VonMises(ExponentialFamily):
@@ -69,6 +71,7 @@ class VonMises(ExponentialFamily):
     """
 
     constraints: ClassVar[dict[str, Constraint]] = {"loc": real, "concentration": positive}
+    means: ClassVar[dict[str, Constraint]] = {"E[cos x]": real, "E[sin x]": real}
 
     def __init__(self, loc: Any = 0.0, concentration: Any = 1.0) -> None:
         super().__init__(loc=loc, concentration=concentration)
@@ -119,6 +122,37 @@ class VonMises(ExponentialFamily):
         length = ratio(self.xp, 0.0, self.concentration)
         return self._handed_back(length * self.xp.cos(self.loc)), self._handed_back(length * self.xp.sin(self.loc))
 
+    @classmethod
+    def _statistics(cls, xp: Namespace, x: Array, known: dict[str, Array]) -> tuple[Array, ...]:
+        return (xp.cos(x), xp.sin(x))
+
+    @classmethod
+    def _of_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> dict[str, Array]:
+        _, concentration = _of_mean_vector(xp, "VonMises: the length of (E[cos x], E[sin x])", xp.stack(means, axis=-1))
+        return {"loc": xp.atan2(means[1], means[0]), "concentration": concentration}
+
+
+class Unrolled(VonMises):
+    """A von Mises distribution as one of the numbers from −π to π: what it is beside a distribution on the line."""
+
+    @classmethod
+    def of(cls, circular: VonMises) -> Self:
+        """The same angles."""
+        made = object.__new__(cls)
+        made.__dict__.update(circular.__dict__)
+        return made
+
+    @property
+    def support(self) -> Support:
+        """From −π to π."""
+        return Interval(-math.pi, math.pi)
+
+    def _mean(self) -> Array:
+        raise NotImplementedError("the mean of angles as numbers has no closed form")
+
+    def _var(self) -> Array:
+        raise NotImplementedError("the variance of angles as numbers has no closed form")
+
 
 class VonMisesFisher(ExponentialFamily):
     """Von Mises–Fisher distribution of a unit vector, with density proportional to exp(κ·μ·x).
@@ -148,6 +182,7 @@ class VonMisesFisher(ExponentialFamily):
     """
 
     constraints: ClassVar[dict[str, Constraint]] = {"mean_direction": real_vector, "concentration": positive}
+    means: ClassVar[dict[str, Constraint]] = {"E[x]": real_vector}
     event_ndim: ClassVar[int] = 1
 
     def __init__(self, mean_direction: Any, concentration: Any = 1.0) -> None:
@@ -239,6 +274,36 @@ class VonMisesFisher(ExponentialFamily):
     def mean_parameters(self) -> tuple[Any, ...]:
         """E[x]."""
         return (self._handed_back(self._mean()),)
+
+    @classmethod
+    def _statistics(cls, xp: Namespace, x: Array, known: dict[str, Array]) -> tuple[Array, ...]:
+        return (x,)
+
+    @classmethod
+    def _of_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> dict[str, Array]:
+        direction, concentration = _of_mean_vector(xp, "VonMisesFisher: the length of E[x]", means[0])
+        return {"mean_direction": direction, "concentration": concentration}
+
+    @classmethod
+    def _hold_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> None:
+        if means[0].shape[-1] < 2:
+            raise ValueError(
+                "VonMisesFisher: E[x] has a last axis of length 1: directions need at least two dimensions"
+            )
+
+
+def _of_mean_vector(xp: Namespace, name: str, mean: Array) -> tuple[Array, Array]:
+    """The direction of a mean of directions, and the concentration."""
+    largest = xp.max(xp.abs(mean), axis=-1, keepdims=True)
+    some = largest > 0
+    scaled = mean / xp.where(some, largest, 1.0)
+    one = xp.sqrt(xp.sum(scaled * scaled, axis=-1))
+    length = largest[..., 0] * one
+    # Of length 0 is the uniform distribution's alone, which has no direction.
+    hold(xp, name, length, length > 0, "positive")
+    hold(xp, name, length, length < 1, "below 1")
+    concentration = bessel_concentration(xp, 0.5 * int(mean.shape[-1]) - 1.0, length, 1.0 - length)
+    return scaled / one[..., None], concentration
 
 
 def _kl(xp: Namespace, nu: float, mine: Array, its: Array, half: Array) -> Array:

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
 
-from dkl._array import Array, to_numpy
-from dkl.families.base import Constraint, ExponentialFamily, positive
-from dkl.families.special import digamma, excess, gamma_rest_divergence, gammaln
+from dkl._array import Array, Namespace, device_of, to_numpy
+from dkl.families.constraints import Constraint, positive
+from dkl.families.exponential import ExponentialFamily
+from dkl.families.moments import dirichlet_concentration, hold
+from dkl.families.special import (
+    all_but_each,
+    digamma,
+    digamma_step,
+    gamma_rest_divergence,
+    gammaln,
+    log,
+    log_ratio,
+    weighted_excess,
+)
 from dkl.supports import Interval, Simplex, Support
 
 _positive_vector = Constraint("positive and finite", positive.met, 1)
+_negative = Constraint("negative and finite", lambda xp, x: (x < 0) & xp.isfinite(x))
+_negative_vector = Constraint("negative and finite", _negative.met, 1)
 
 
 def _kl_of_shares(xp: Any, p: Array, q: Array) -> Array:
@@ -20,13 +34,18 @@ def _kl_of_shares(xp: Any, p: Array, q: Array) -> Array:
     The large parts make Σα_q·KL of the mean shares of Q and P, by the chain rule; of g the sum is left.
     """
     total_p, total_q = xp.sum(p, axis=-1), xp.sum(q, axis=-1)
-    share_p, share_q = p / total_p[..., None], q / total_q[..., None]
-    # share_q − share_p = ((q − p) − share_p·Σ(q − p))/Σq, from differences that are exact.
+    share_p = p / total_p[..., None]
+    # The quotient of the shares less 1 is (share_p·Σ(q − p) − (q − p))/q, from differences that are exact; where p and
+    # q are not of one size, so that these cancel, the logarithms do better.
     total = xp.sum(q - p, axis=-1)
-    apart = (q - p - share_p * total[..., None]) / total_q[..., None]
-    large = total_q * xp.sum(share_q * excess(xp, -apart / share_q, share_p / share_q), axis=-1)
-    rest = xp.sum(gamma_rest_divergence(xp, q, p), axis=-1) - gamma_rest_divergence(xp, total_q, total_p, total)
-    return large + rest
+    step, steps = log_ratio(xp, p, q), log_ratio(xp, total_q, total_p)[..., None]
+    log = step + steps
+    close = (xp.abs(step) < 1.0) & (xp.abs(steps) < 1.0)
+    apart = xp.where(close, (share_p * total[..., None] - (q - p)) / q, xp.expm1(xp.where(close, 0.0, log)))
+    large = xp.sum(weighted_excess(xp, q, apart, log), axis=-1)
+    parts = large + xp.sum(gamma_rest_divergence(xp, q, p), axis=-1)
+    finite = parts < math.inf
+    return xp.where(finite, xp.where(finite, parts, 0.0) - gamma_rest_divergence(xp, total_q, total_p, total), math.inf)
 
 
 class Dirichlet(ExponentialFamily):
@@ -45,6 +64,7 @@ class Dirichlet(ExponentialFamily):
     """
 
     constraints: ClassVar[dict[str, Constraint]] = {"concentration": _positive_vector}
+    means: ClassVar[dict[str, Constraint]] = {"E[log x]": _negative_vector}
     event_ndim: ClassVar[int] = 1
 
     def __init__(self, concentration: Any) -> None:
@@ -73,6 +93,17 @@ class Dirichlet(ExponentialFamily):
 
     def _kl(self, other: Any) -> Array:
         return _kl_of_shares(self.xp, self.concentration, other.concentration)
+
+    def _log_supremum(self, other: Any) -> Array:
+        """Σ d·log(d/Σd) − log B(p) + log B(q) with d = p − q, if no d is negative; else infinite, at a share of 0."""
+        xp, d = self.xp, self.concentration - other.concentration
+        some, total = d > 0, xp.sum(d, axis=-1)[..., None]
+        shares = xp.where(some, d, 1.0) / xp.where(some, total, 1.0)
+        parts = xp.where(some, d * xp.log(shares), 0.0 * d)
+        parts = parts + gammaln(xp, other.concentration) - gammaln(xp, self.concentration)
+        totals = gammaln(xp, xp.sum(self.concentration, axis=-1)) - gammaln(xp, xp.sum(other.concentration, axis=-1))
+        value = xp.sum(parts, axis=-1) + totals
+        return xp.where(xp.all(d >= 0, axis=-1), xp.where(value > 0, value, 0.0 * value), math.inf)
 
     def _log_prob(self, x: Array) -> Array:
         xp, c = self.xp, self.concentration
@@ -103,7 +134,30 @@ class Dirichlet(ExponentialFamily):
     def mean_parameters(self) -> tuple[Any, ...]:
         """E[log x]."""
         xp, c = self.xp, self.concentration
-        return (self._handed_back(digamma(xp, c) - digamma(xp, xp.sum(c, axis=-1))[..., None]),)
+        return (self._handed_back(-digamma_step(xp, c, all_but_each(xp, c))),)
+
+    @classmethod
+    def _statistics(cls, xp: Namespace, x: Array, known: dict[str, Array]) -> tuple[Array, ...]:
+        return (log(xp, x),)
+
+    @classmethod
+    def _of_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> dict[str, Array]:
+        return {"concentration": _of_mean_logs(xp, "Dirichlet: E[log x]", means[0])}
+
+    @classmethod
+    def _hold_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> None:
+        if means[0].shape[-1] < 2:
+            raise ValueError("Dirichlet: E[log x] has a last axis of length 1: shares need at least two")
+
+
+def _of_mean_logs(xp: Namespace, name: str, logs: Array) -> Array:
+    """The concentrations of the means of the logarithms along the last axis."""
+    first = xp.argmax(logs, axis=-1, keepdims=True) == xp.arange(logs.shape[-1], device=device_of(logs))
+    # 1 − Σ exp(E[log x]), from the largest, which may be nearly all.
+    largest = xp.sum(xp.where(first, -xp.expm1(logs), 0.0), axis=-1)
+    short = largest - xp.sum(xp.where(first, 0.0, xp.exp(logs)), axis=-1)
+    hold(xp, f"{name}, the sum of the exponentials", 1.0 - short, short > 0, "below 1")
+    return dirichlet_concentration(xp, logs, short)
 
 
 class Beta(ExponentialFamily):
@@ -123,6 +177,7 @@ class Beta(ExponentialFamily):
     """
 
     constraints: ClassVar[dict[str, Constraint]] = {"a": positive, "b": positive}
+    means: ClassVar[dict[str, Constraint]] = {"E[log x]": _negative, "E[log(1 − x)]": _negative}
 
     def __init__(self, a: Any, b: Any) -> None:
         super().__init__(a=a, b=b)
@@ -173,8 +228,18 @@ class Beta(ExponentialFamily):
 
     def mean_parameters(self) -> tuple[Any, ...]:
         """E[log x] and E[log(1 − x)]."""
-        xp, total = self.xp, digamma(self.xp, self.a + self.b)
-        return self._handed_back(digamma(xp, self.a) - total), self._handed_back(digamma(xp, self.b) - total)
+        xp, (a, b) = self.xp, self.xp.broadcast_arrays(self.a, self.b)
+        return self._handed_back(-digamma_step(xp, a, b)), self._handed_back(-digamma_step(xp, b, a))
+
+    @classmethod
+    def _statistics(cls, xp: Namespace, x: Array, known: dict[str, Array]) -> tuple[Array, ...]:
+        return (log(xp, x), log(xp, 1.0 - x))
+
+    @classmethod
+    def _of_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> dict[str, Array]:
+        both = xp.stack(xp.broadcast_arrays(*means), axis=-1)
+        found = _of_mean_logs(xp, "Beta: (E[log x], E[log(1 − x)])", both)
+        return {"a": found[..., 0], "b": found[..., 1]}
 
 
 __all__ = ["Beta", "Dirichlet"]

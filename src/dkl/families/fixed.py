@@ -10,8 +10,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dkl._array import Array, expm1_minus
-from dkl.families.base import Constraint, ExponentialFamily, positive, real
+from dkl._array import Array, Namespace, expm1_minus
+from dkl.families.constraints import Constraint, positive, real
+from dkl.families.exponential import ExponentialFamily
+from dkl.families.moments import hold
 from dkl.families.special import falling_exp, gammaln, log_ratio, ratio_excess
 from dkl.supports import Interval, Support
 
@@ -37,8 +39,10 @@ class Pareto(ExponentialFamily):
     0.30685281944
     """
 
+    fusible: ClassVar[bool] = True
     constraints: ClassVar[dict[str, Constraint]] = {"scale": positive, "alpha": positive}
     known: ClassVar[tuple[str, ...]] = ("scale",)
+    means: ClassVar[dict[str, Constraint]] = {"E[log x]": real}
 
     def __init__(self, scale: Any, alpha: Any) -> None:
         super().__init__(scale=scale, alpha=alpha)
@@ -82,6 +86,16 @@ class Pareto(ExponentialFamily):
         """E[log x]."""
         return (self._handed_back(self.xp.log(self.scale) + 1.0 / self.alpha),)
 
+    @classmethod
+    def _statistics(cls, xp: Namespace, x: Array, known: dict[str, Array]) -> tuple[Array, ...]:
+        return (xp.log(x),)
+
+    @classmethod
+    def _of_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> dict[str, Array]:
+        least = xp.log(known["scale"])
+        hold(xp, "Pareto: E[log x]", means[0], means[0] > least, "above log scale", least)
+        return {"alpha": 1.0 / (means[0] - least)}
+
 
 class Weibull(ExponentialFamily):
     """Weibull distribution of a positive number whose power k is exponential.
@@ -105,6 +119,7 @@ class Weibull(ExponentialFamily):
 
     constraints: ClassVar[dict[str, Constraint]] = {"scale": positive, "concentration": positive}
     known: ClassVar[tuple[str, ...]] = ("concentration",)
+    means: ClassVar[dict[str, Constraint]] = {"E[xᵏ]": positive}
 
     def __init__(self, scale: Any, concentration: Any) -> None:
         super().__init__(scale=scale, concentration=concentration)
@@ -153,6 +168,14 @@ class Weibull(ExponentialFamily):
         """E[xᵏ]."""
         return (self._handed_back(self.scale**self.concentration),)
 
+    @classmethod
+    def _statistics(cls, xp: Namespace, x: Array, known: dict[str, Array]) -> tuple[Array, ...]:
+        return (x ** known["concentration"],)
+
+    @classmethod
+    def _of_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> dict[str, Array]:
+        return {"scale": means[0] ** (1.0 / known["concentration"])}
+
 
 class Laplace(ExponentialFamily):
     """Laplace distribution with density exp(−|x − μ|/s)/(2s).
@@ -175,8 +198,10 @@ class Laplace(ExponentialFamily):
     0.19314718056
     """
 
+    fusible: ClassVar[bool] = True
     constraints: ClassVar[dict[str, Constraint]] = {"loc": real, "scale": positive}
     known: ClassVar[tuple[str, ...]] = ("loc",)
+    means: ClassVar[dict[str, Constraint]] = {"E|x − μ|": positive}
 
     def __init__(self, loc: Any = 0.0, scale: Any = 1.0) -> None:
         super().__init__(loc=loc, scale=scale)
@@ -197,9 +222,14 @@ class Laplace(ExponentialFamily):
 
     def _kl(self, other: Any) -> Array:
         xp = self.xp
-        apart = xp.abs(self.loc - other.loc) / self.scale
-        widths = ratio_excess(xp, self.scale, other.scale)
-        return widths + self.scale / other.scale * expm1_minus(xp, -apart)
+        distance = xp.abs(self.loc - other.loc)
+        apart, ratio = distance / self.scale, self.scale / other.scale
+        # Far away each part has its own factor: of their product one might vanish and the other overflow.
+        near = apart < 2.0
+        far = distance / other.scale + ratio * xp.expm1(-xp.where(near, 2.0, apart))
+        near_ratio = xp.where(ratio < math.inf, ratio, 0.0)
+        shift = xp.where(near, near_ratio * expm1_minus(xp, -xp.where(near, apart, 0.0)), far)
+        return ratio_excess(xp, self.scale, other.scale) + shift
 
     def _log_prob(self, x: Array) -> Array:
         return -self.xp.abs(x - self.loc) / self.scale - self.xp.log(2.0 * self.scale)
@@ -219,6 +249,14 @@ class Laplace(ExponentialFamily):
     def mean_parameters(self) -> tuple[Any, ...]:
         """E|x − μ|."""
         return (self._handed_back(self.scale),)
+
+    @classmethod
+    def _statistics(cls, xp: Namespace, x: Array, known: dict[str, Array]) -> tuple[Array, ...]:
+        return (xp.abs(x - known["loc"]),)
+
+    @classmethod
+    def _of_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> dict[str, Array]:
+        return {"scale": means[0]}
 
 
 __all__ = ["Laplace", "Pareto", "Weibull"]

@@ -7,9 +7,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dkl._array import Array, to_numpy
-from dkl.families.base import Constraint, ExponentialFamily, positive, whole
-from dkl.families.special import digamma, excess, gamma_rest_divergence, gammaln
+from dkl._array import Array, Namespace, to_numpy
+from dkl.families.constraints import Constraint, positive, real, whole
+from dkl.families.exponential import ExponentialFamily
+from dkl.families.moments import degrees_above, hold, inverse_digamma
+from dkl.families.special import (
+    digamma,
+    gamma_rest_divergence,
+    gammaln,
+    log,
+    log_ratio,
+    ratio_excess,
+    reciprocal,
+    weighted_excess,
+)
 from dkl.supports import Interval, Support
 
 EULER = 0.57721566490153286061
@@ -37,7 +48,9 @@ class Gamma(ExponentialFamily):
     0.422784335098
     """
 
+    fusible: ClassVar[bool] = True
     constraints: ClassVar[dict[str, Constraint]] = {"shape": positive, "rate": positive, "scale": positive}
+    means: ClassVar[dict[str, Constraint]] = {"E[log x]": real, "E[x]": positive}
 
     def __init__(self, shape: Any, rate: Any = None, *, scale: Any = None) -> None:
         if rate is not None and scale is not None:
@@ -79,8 +92,8 @@ class Gamma(ExponentialFamily):
         by_scale = self._by_scale and other._by_scale
         over, under = (self.scale, other.scale) if by_scale else (other._b, self._b)
         apart = ((a - its_a) / its_a) * (over / under) + (over - under) / under
-        ratio = (a / its_a) * (over / under)
-        return its_a * excess(xp, apart, ratio) + gamma_rest_divergence(xp, its_a, a)
+        log = log_ratio(xp, a, its_a) + log_ratio(xp, over, under)
+        return weighted_excess(xp, its_a, apart, log) + gamma_rest_divergence(xp, its_a, a)
 
     @property
     def _by_scale(self) -> bool:
@@ -108,6 +121,22 @@ class Gamma(ExponentialFamily):
         """E[log x] and E[x]."""
         return self._handed_back(digamma(self.xp, self._a) - self.xp.log(self._b)), self.mean()
 
+    @classmethod
+    def _statistics(cls, xp: Namespace, x: Array, known: dict[str, Array]) -> tuple[Array, ...]:
+        return (log(xp, x), x)
+
+    @classmethod
+    def _of_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> dict[str, Array]:
+        shape = 0.5 * degrees_above(xp, cls._gap(xp, *means))
+        return {"shape": shape, "rate": shape / means[1]}
+
+    @classmethod
+    def _gap(cls, xp: Namespace, of_log: Array, mean: Array) -> Array:
+        """Log E[x] − E[log x], which is log α − ψ(α)."""
+        most = xp.log(mean)
+        hold(xp, f"{cls.__name__}: E[log x]", of_log, of_log < most, "below log E[x]", most)
+        return most - of_log
+
 
 class Exponential(Gamma):
     """Exponential distribution with density λ·exp(−λx).
@@ -125,6 +154,7 @@ class Exponential(Gamma):
     """
 
     constraints: ClassVar[dict[str, Constraint]] = {"rate": positive}
+    means: ClassVar[dict[str, Constraint]] = {"E[x]": positive}
 
     def __init__(self, rate: Any = 1.0) -> None:
         super(Gamma, self).__init__(rate=rate)
@@ -132,6 +162,23 @@ class Exponential(Gamma):
     @property
     def _a(self) -> Array:
         return 0.0 * self._b + 1.0
+
+    def _kl(self, other: Any) -> Array:
+        if not isinstance(other, Exponential):
+            return super()._kl(other)
+        return ratio_excess(self.xp, other._b, self._b)
+
+    def mean_parameters(self) -> tuple[Any, ...]:
+        """E[x]."""
+        return (self.mean(),)
+
+    @classmethod
+    def _statistics(cls, xp: Namespace, x: Array, known: dict[str, Array]) -> tuple[Array, ...]:
+        return (x,)
+
+    @classmethod
+    def _of_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> dict[str, Array]:
+        return {"rate": 1.0 / means[0]}
 
 
 class ChiSquared(Gamma):
@@ -144,6 +191,7 @@ class ChiSquared(Gamma):
     """
 
     constraints: ClassVar[dict[str, Constraint]] = {"df": positive}
+    means: ClassVar[dict[str, Constraint]] = {"E[log x]": real}
 
     def __init__(self, df: Any) -> None:
         super(Gamma, self).__init__(df=df)
@@ -156,6 +204,20 @@ class ChiSquared(Gamma):
     def _b(self) -> Array:
         return 0.0 * self.parameters["df"] + 0.5
 
+    def mean_parameters(self) -> tuple[Any, ...]:
+        """E[log x]."""
+        return (self._handed_back(digamma(self.xp, self._a) + math.log(2.0)),)
+
+    @classmethod
+    def _statistics(cls, xp: Namespace, x: Array, known: dict[str, Array]) -> tuple[Array, ...]:
+        return (log(xp, x),)
+
+    @classmethod
+    def _of_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> dict[str, Array]:
+        # Above it the degrees of freedom leave the floating range.
+        hold(xp, "ChiSquared: E[log x]", means[0], means[0] < 709.0, "below 709, the logarithm of the largest number")
+        return {"df": 2.0 * inverse_digamma(xp, means[0] - math.log(2.0))}
+
 
 class Erlang(Gamma):
     """Erlang distribution: the sum of ``shape`` exponential waiting times.
@@ -166,9 +228,27 @@ class Erlang(Gamma):
         A positive whole number.
     rate, scale : array_like
         Of each waiting time: one of them.
+
+    Notes
+    -----
+    As the shape is whole, the members have not all mean parameters that gamma distributions have.
+    ``from_mean_parameters`` gives the member q with the least KL(p‖q) for every p with these means all the same: the
+    likelihood is concave in the shape, and the better of the two whole numbers beside Gamma's shape is the best. Its
+    gradient is that of the rate alone, for this shape.
     """
 
     constraints: ClassVar[dict[str, Constraint]] = {"shape": whole, "rate": positive, "scale": positive}
+
+    @classmethod
+    def _of_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> dict[str, Array]:
+        gap = cls._gap(xp, *means)
+        below = xp.floor(0.5 * degrees_above(xp, gap))
+        below = xp.where(below < 1.0, 1.0, below)
+        # One more than n adds (n + 1)·log(1 + 1/n) − 1 − gap to the mean log-likelihood, and what is before the gap is
+        # (n + 1)·(r − 1 − log r) with r = n/(n + 1).
+        gain = (below + 1.0) * ratio_excess(xp, below, below + 1.0) - gap
+        shape = xp.where(gain > 0, below + 1.0, below)
+        return {"shape": shape, "rate": shape / means[1]}
 
 
 class InverseGamma(Gamma):
@@ -181,6 +261,7 @@ class InverseGamma(Gamma):
     """
 
     constraints: ClassVar[dict[str, Constraint]] = {"shape": positive, "scale": positive}
+    means: ClassVar[dict[str, Constraint]] = {"E[log x]": real, "E[1/x]": positive}
 
     def __init__(self, shape: Any, scale: Any = 1.0) -> None:
         super(Gamma, self).__init__(shape=shape, scale=scale)
@@ -221,6 +302,18 @@ class InverseGamma(Gamma):
         """E[log x] and E[1/x]."""
         return self._handed_back(self.xp.log(self._b) - digamma(self.xp, self._a)), self._handed_back(self._a / self._b)
 
+    @classmethod
+    def _statistics(cls, xp: Namespace, x: Array, known: dict[str, Array]) -> tuple[Array, ...]:
+        return (log(xp, x), reciprocal(xp, x))
+
+    @classmethod
+    def _of_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> dict[str, Array]:
+        of_log, inverse = means
+        least = -xp.log(inverse)
+        hold(xp, "InverseGamma: E[log x]", of_log, of_log > least, "above −log E[1/x]", least)
+        shape = 0.5 * degrees_above(xp, of_log - least)
+        return {"shape": shape, "scale": shape / inverse}
+
 
 class _ChiScaled(ExponentialFamily):
     """``scale`` times the length of a vector of standard normal numbers, of a fixed dimension.
@@ -231,6 +324,7 @@ class _ChiScaled(ExponentialFamily):
     dimension: ClassVar[int]
     fusible: ClassVar[bool] = True
     constraints: ClassVar[dict[str, Constraint]] = {"scale": positive}
+    means: ClassVar[dict[str, Constraint]] = {"E[x²]": positive}
 
     def __init__(self, scale: Any = 1.0) -> None:
         super().__init__(scale=scale)
@@ -239,6 +333,16 @@ class _ChiScaled(ExponentialFamily):
     def support(self) -> Support:
         """Positive numbers."""
         return Interval(0.0)
+
+    def mixed(self, other: Any, weight: float) -> tuple[Any, Array]:
+        """The member between the two by the smaller scale and the quotient of both, whose squares do not overflow."""
+        xp = self.xp
+        first = self.scale < other.scale
+        small, large = xp.where(first, self.scale, other.scale), xp.where(first, other.scale, self.scale)
+        share = xp.where(first, weight, 1.0 - weight)
+        k = share + (1.0 - share) * (small / large) ** 2
+        inside = k > 0
+        return type(self)._raw(self, scale=small / xp.sqrt(xp.where(inside, k, 1.0))), inside
 
     def _natural(self) -> tuple[Array, ...]:
         return (self.scale**-2,)
@@ -250,9 +354,7 @@ class _ChiScaled(ExponentialFamily):
         return theta[0] > 0
 
     def _kl(self, other: Any) -> Array:
-        ratio = self.scale / other.scale
-        apart = (self.scale - other.scale) / other.scale * (1.0 + ratio)
-        return 0.5 * self.dimension * excess(self.xp, apart, ratio, 2.0)
+        return 0.5 * self.dimension * ratio_excess(self.xp, self.scale, other.scale, 2.0)
 
     def _log_prob(self, x: Array) -> Array:
         n, xp = self.dimension, self.xp
@@ -284,7 +386,15 @@ class _ChiScaled(ExponentialFamily):
 
     def mean_parameters(self) -> tuple[Any, ...]:
         """E[x²]."""
-        return (self._handed_back(self._moment(2)),)
+        return (self._handed_back(self.dimension * self.scale**2),)
+
+    @classmethod
+    def _statistics(cls, xp: Namespace, x: Array, known: dict[str, Array]) -> tuple[Array, ...]:
+        return (x * x,)
+
+    @classmethod
+    def _of_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> dict[str, Array]:
+        return {"scale": xp.sqrt(means[0] / cls.dimension)}
 
 
 class HalfNormal(_ChiScaled):

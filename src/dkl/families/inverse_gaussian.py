@@ -7,9 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dkl._array import Array
-from dkl.families.base import Constraint, ExponentialFamily, positive
-from dkl.families.special import ratio_excess, scaled_exp1
+from dkl._array import Array, Namespace
+from dkl.families.constraints import Constraint, positive
+from dkl.families.exponential import ExponentialFamily
+from dkl.families.moments import hold
+from dkl.families.special import ratio_excess, reciprocal, scaled_exp1
 from dkl.supports import Interval, Support
 
 
@@ -34,7 +36,9 @@ class InverseGaussian(ExponentialFamily):
     0.22157359028
     """
 
+    fusible: ClassVar[bool] = True
     constraints: ClassVar[dict[str, Constraint]] = {"mean": positive, "shape": positive}
+    means: ClassVar[dict[str, Constraint]] = {"E[x]": positive, "E[1/x]": positive}
 
     def __init__(self, mean: Any, shape: Any = 1.0) -> None:
         super().__init__(mean=mean, shape=shape)
@@ -62,8 +66,27 @@ class InverseGaussian(ExponentialFamily):
         return (theta[0] > 0) & (theta[1] > 0)
 
     def _kl(self, other: Any) -> Array:
-        apart = (self._mu - other._mu) / other._mu
-        return 0.5 * ratio_excess(self.xp, other._lambda, self._lambda) + 0.5 * other._lambda * apart**2 / self._mu
+        xp, mine, its = self.xp, self._mu, other._mu
+        # √λ_q·(μ_p − μ_q)/(μ_q·√μ_p) from quotients of which none overflows before the whole.
+        larger = mine > its
+        apart = (mine - its) / xp.where(larger, mine, its)
+        spread = xp.sqrt(other._lambda) / its
+        z = apart * xp.where(larger, xp.sqrt(mine) * spread, xp.sqrt(other._lambda) / xp.sqrt(mine))
+        return 0.5 * ratio_excess(xp, other._lambda, self._lambda) + 0.5 * z**2
+
+    def mixed(self, other: Any, weight: float) -> tuple[Any, Array]:
+        """The member between the two, from √λ/μ and the quotient of both: no square overflows."""
+        xp = self.xp
+        mine, its = (xp.sqrt(x._lambda) / x._mu for x in (self, other))
+        first = mine > its
+        large, small = xp.where(first, mine, its), xp.where(first, its, mine)
+        share = xp.where(first, weight, 1.0 - weight)
+        k = share + (1.0 - share) * (small / large) ** 2
+        shape = weight * self._lambda + (1.0 - weight) * other._lambda
+        inside = (k > 0) & (shape > 0)
+        shape = xp.where(inside, shape, self._lambda)
+        mean = xp.sqrt(shape) / xp.sqrt(xp.where(inside, k, 1.0)) / large
+        return self._raw(self, mean=mean, shape=shape), inside
 
     def _log_prob(self, x: Array) -> Array:
         xp, mu = self.xp, self._mu
@@ -91,6 +114,17 @@ class InverseGaussian(ExponentialFamily):
     def mean_parameters(self) -> tuple[Any, ...]:
         """E[x] and E[1/x]."""
         return self.mean(), self._handed_back(1.0 / self._mu + 1.0 / self._lambda)
+
+    @classmethod
+    def _statistics(cls, xp: Namespace, x: Array, known: dict[str, Array]) -> tuple[Array, ...]:
+        return (x, reciprocal(xp, x))
+
+    @classmethod
+    def _of_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> dict[str, Array]:
+        mean, inverse = means
+        least = 1.0 / mean
+        hold(xp, "InverseGaussian: E[1/x]", inverse, inverse > least, "above 1/E[x]", least)
+        return {"mean": mean, "shape": mean / (inverse * mean - 1.0)}
 
 
 __all__ = ["InverseGaussian"]

@@ -1,4 +1,4 @@
-"""Normal distributions of vectors and of matrices, measured by quotients of triangular factors.
+"""Normal distributions of vectors, measured by quotients of triangular factors.
 
 With the lower triangular L of each covariance L·Lᵀ, M = L_q⁻¹·L_p and w = L_q⁻¹·(μ_q − μ_p),
 
@@ -16,7 +16,6 @@ References
 ----------
 .. [1] T. M. Cover, J. A. Thomas, "Elements of Information Theory", 2nd edition (2006), theorem 8.4.1 (entropy).
 .. [2] J. E. Gentle, "Matrix Algebra" (2007), 5.9 (triangular factors).
-.. [3] A. K. Gupta, D. K. Nagar, "Matrix Variate Distributions" (1999), chapter 2.
 """
 
 from __future__ import annotations
@@ -27,8 +26,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dkl._array import Array, Namespace, epsilon, first_failing, holds, to_numpy, widest
-from dkl.families.base import Constraint, ExponentialFamily, positive, real
+from dkl._array import Array, Namespace, epsilon, to_numpy
+from dkl.families.constraints import Constraint
+from dkl.families.matrices import Definite, LowerTriangular, MatrixParameters, matrix, positive_vector, vector
+from dkl.families.moments import detached, hold
 from dkl.families.normal import Normal
 from dkl.families.special import (
     Triangular,
@@ -42,106 +43,9 @@ from dkl.families.special import (
     quotient_of_inverses,
     symmetric,
 )
-from dkl.supports import Matrices, Support, Vectors
+from dkl.supports import Support, Vectors
 
-_vector = Constraint("finite", real.met, 1)
-_positive_vector = Constraint("positive and finite", positive.met, 1)
-_matrix = Constraint("finite", real.met, 2)
-_LOG_TAU = math.log(2.0 * math.pi)
-
-
-class Definite(Constraint):
-    """A symmetric positive definite matrix along the last two axes."""
-
-    def __init__(self) -> None:
-        super().__init__("finite", real.met, 2)
-
-    def hold(self, xp: Namespace, x: Array, name: str) -> None:
-        """Raise a ValueError that names the matrix of the batch and what is wrong with it; not where it is hidden."""
-        _hold_square(x, name)
-        sizes = xp.sqrt(xp.abs(xp.linalg.diagonal(x)))
-        scale = sizes[..., :, None] * sizes[..., None, :]
-        good = xp.abs(x - xp.matrix_transpose(x)) <= math.sqrt(epsilon(xp, x.dtype)) * scale
-        symmetric_to_see = holds(xp.all(good))
-        if symmetric_to_see is None:
-            return
-        if not symmetric_to_see:
-            *batch, i, j = np.argwhere(~to_numpy(good))[0].tolist()
-            one, other = (float(to_numpy(x)[(*batch, *at)]) for at in ((i, j), (j, i)))
-            raise ValueError(
-                f"{name}{_index(*batch, i, j)} = {one:.9g} is not {name}{_index(*batch, j, i)} = {other:.9g}: it must "
-                "be symmetric within rounding; ½·(x + xᵀ) is"
-            )
-        if not _has_factor(xp, widest(xp, x)):
-            matrices = to_numpy(x).astype(np.float64)
-            least = np.linalg.eigvalsh(matrices)[..., 0]
-            relative = least / np.abs(matrices).max(axis=(-2, -1))
-            where = np.unravel_index(int(np.argmin(relative)), least.shape)
-            raise ValueError(
-                f"{name}{_index(*where)} is not positive definite within rounding: its smallest eigenvalue is "
-                f"{least[where]:.3g}; a degenerate distribution has no density, leave out what the rest determines"
-            )
-
-
-class LowerTriangular(Constraint):
-    """A lower triangular matrix with a positive diagonal along the last two axes."""
-
-    def __init__(self) -> None:
-        super().__init__("finite", real.met, 2)
-
-    def hold(self, xp: Namespace, x: Array, name: str) -> None:
-        """Raise a ValueError that names the entry that is out of place."""
-        _hold_square(x, name)
-        if holds(xp.all(x == xp.tril(x))) is False:
-            at, value = first_failing(x, x == xp.tril(x))
-            raise ValueError(f"{name}{at} = {value:g} lies above the diagonal: it must be lower triangular")
-        good = (x > 0) | (identity(xp, x) == 0)
-        if holds(xp.all(good)) is False:
-            at, value = first_failing(x, good)
-            raise ValueError(f"{name}{at} = {value:g} lies on the diagonal, which must be positive")
-
-
-class MatrixParameters(ExponentialFamily):
-    """A family some of whose parameters are matrices with a structure that is checked."""
-
-    def _check(self, name: str, x: Array) -> None:
-        super()._check(name, x)
-        constraint = self.constraints[name]
-        if isinstance(constraint, Definite | LowerTriangular):
-            constraint.hold(self.xp, x, f"{type(self).__name__}: {name}")
-
-    def _hold_sizes(self, **axes: tuple[int, str, int]) -> None:
-        """Each parameter's axis must be as long as another's: name=(its axis, the other's name, the other's axis)."""
-        for name, (axis, other, its) in axes.items():
-            x, y = self.parameters.get(name), self.parameters[other]
-            if x is not None and x.shape[axis] != y.shape[its]:
-                raise ValueError(
-                    f"{type(self).__name__}: {name} of shape {tuple(x.shape)} does not fit {other} of shape "
-                    f"{tuple(y.shape)}: axis {axis} of the one must be as long as axis {its} of the other"
-                )
-
-    def _whole(self, x: Array, ndim: int = 0) -> Array:
-        """An array of the whole batch, with so many trailing axes of its own."""
-        own = tuple(x.shape)[len(x.shape) - ndim :]
-        return self.xp.broadcast_to(x, (*self.batch_shape, *own))
-
-
-def _has_factor(xp: Namespace, x: Array) -> bool:
-    """Whether Cholesky's factor can be found: the libraries raise each its own error, or answer nan."""
-    try:
-        factor = xp.linalg.cholesky(symmetric(xp, x.detach() if hasattr(x, "detach") else x))
-    except (np.linalg.LinAlgError, RuntimeError):
-        return False
-    return holds(xp.all(xp.isfinite(factor))) is not False
-
-
-def _hold_square(x: Array, name: str) -> None:
-    if x.shape[-1] != x.shape[-2] or x.shape[-1] == 0:
-        raise ValueError(f"{name} of shape {tuple(x.shape)} is not square: its last two axes must be of equal length")
-
-
-def _index(*at: Any) -> str:
-    return f"[{', '.join(str(int(i)) for i in at)}]" if at else ""
+LOG_TAU = math.log(2.0 * math.pi)
 
 
 def between(
@@ -157,10 +61,14 @@ def between(
     v = xp.matrix_transpose(factor) @ (xp.matrix_transpose(quotient) @ w[..., None])
     to_p = (1.0 - a) * (factor @ v)[..., 0]
     to_q = (quotient @ to_p[..., None])[..., 0] - w
-    return (_gap(xp, c, to_p), _gap(xp, g.times(c), to_q)), (c, to_p), inside
+    return (gap(xp, c, to_p), gap(xp, g.times(c), to_q)), (c, to_p), inside
 
 
-def _gap(xp: Namespace, g: Triangular, w: Array) -> Array:
+def _outer(x: Array) -> Array:
+    return x[..., :, None] * x[..., None, :]
+
+
+def gap(xp: Namespace, g: Triangular, w: Array) -> Array:
     """KL from the quotient of the factors and the distance of the means."""
     return 0.5 * g.excess(xp) + 0.5 * xp.sum(w * w, axis=-1)
 
@@ -169,6 +77,8 @@ class VectorNormal(MatrixParameters):
     """What normal distributions of vectors share, however their covariance is given."""
 
     event_ndim: ClassVar[int] = 1
+    means: ClassVar[dict[str, Constraint]] = {"E[x]": vector, "E[xxᵀ]": Definite()}
+    constant_carrier: ClassVar[bool] = True
     #: KL to the distributions that this one lies between, if it is a geometric mixture.
     _measured: tuple[tuple[Any, Array], ...] = ()
 
@@ -242,7 +152,26 @@ class VectorNormal(MatrixParameters):
         for side, value in self._measured:
             if side is other:
                 return value
-        return _gap(self.xp, self._quotient(other), self._distance(other))
+        return gap(self.xp, self._quotient(other), self._distance(other))
+
+    def _log_supremum(self, other: Any) -> Array:
+        """−log det M + ½·wᵀ(1 − MMᵀ)⁻¹w if no direction of P is wider than Q's, along the eigenvectors of 1 − MMᵀ.
+
+        A direction of equal widths adds nothing where the means agree along it, and else makes it infinite.
+        """
+        xp, quotient, w = self.xp, self._quotient(other), self._distance(other)
+        m = quotient.less + identity(xp, quotient.less)
+        gap = identity(xp, m) - m @ xp.matrix_transpose(m)
+        # The axes only tell what is what: their derivatives, which equal widths do not have, are not needed.
+        widths, axes = xp.linalg.eigh(detached(xp, gap))
+        along = (xp.matrix_transpose(axes) @ detached(xp, w)[..., None])[..., 0]
+        rounding = 8.0 * self._d * epsilon(xp, widths.dtype)
+        wider = widths > rounding
+        finite = xp.all(wider | ((xp.abs(widths) <= rounding) & (along**2 <= rounding)), axis=-1)
+        filled = gap + (axes * xp.where(wider, 0.0, 1.0 - widths)[..., None, :]) @ xp.matrix_transpose(axes)
+        distance = xp.sum(w * xp.linalg.solve(filled, w[..., None])[..., 0], axis=-1)
+        value = 0.5 * distance - xp.sum(xp.log(quotient.diagonal), axis=-1)
+        return xp.where(finite, xp.where(value > 0, value, 0.0 * value), math.inf)
 
     def _natural(self) -> tuple[Array, ...]:
         xp = self.xp
@@ -275,7 +204,7 @@ class VectorNormal(MatrixParameters):
 
     def _log_prob(self, x: Array) -> Array:
         z = self._whitened(x - self.loc)
-        return -0.5 * (self.xp.sum(z * z, axis=-1) + self._log_det() + self._d * _LOG_TAU)
+        return -0.5 * (self.xp.sum(z * z, axis=-1) + self._log_det() + self._d * LOG_TAU)
 
     def _sample(self, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
         z = rng.standard_normal((*shape, self._d))
@@ -295,12 +224,24 @@ class VectorNormal(MatrixParameters):
         return self._whole(self.xp.linalg.diagonal(self._covariance()), 1)
 
     def _entropy(self) -> Array:
-        return self._whole(0.5 * (self._log_det() + self._d * (_LOG_TAU + 1.0)))
+        return self._whole(0.5 * (self._log_det() + self._d * (LOG_TAU + 1.0)))
 
     def mean_parameters(self) -> tuple[Any, ...]:
         """E[x] and E[xxᵀ]."""
-        outer = self.loc[..., :, None] * self.loc[..., None, :]
-        return self.mean(), self._handed_back(outer + self._covariance())
+        return self.mean(), self._handed_back(self._whole(_outer(self.loc) + self._covariance(), 2))
+
+    @classmethod
+    def _statistics(cls, xp: Namespace, x: Array, known: dict[str, Array]) -> tuple[Array, ...]:
+        return (x, _outer(x))
+
+    @classmethod
+    def _hold_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> None:
+        mean, square = means
+        if square.shape[-1] != mean.shape[-1]:
+            raise ValueError(
+                f"{cls.__name__}: E[xxᵀ] of shape {tuple(square.shape)} does not fit E[x] of shape "
+                f"{tuple(mean.shape)}: their last axes must be of equal length"
+            )
 
 
 class MultivariateNormal(VectorNormal):
@@ -335,7 +276,7 @@ class MultivariateNormal(VectorNormal):
     """
 
     constraints: ClassVar[dict[str, Constraint]] = {
-        "loc": _vector,
+        "loc": vector,
         "covariance": Definite(),
         "precision": Definite(),
         "cholesky": LowerTriangular(),
@@ -353,6 +294,12 @@ class MultivariateNormal(VectorNormal):
             for name, x in self.parameters.items()
             if name != "loc"
         }
+
+    @classmethod
+    def _of_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> dict[str, Array]:
+        covariance = symmetric(xp, means[1]) - _outer(means[0])
+        Definite().hold(xp, covariance, "MultivariateNormal: E[xxᵀ] − E[x]·E[x]ᵀ")
+        return {"loc": means[0], "covariance": covariance}
 
 
 class DiagonalNormal(VectorNormal):
@@ -380,12 +327,13 @@ class DiagonalNormal(VectorNormal):
     """
 
     constraints: ClassVar[dict[str, Constraint]] = {
-        "loc": _vector,
-        "scale": _positive_vector,
-        "variance": _positive_vector,
-        "log_variance": _vector,
-        "precision": _positive_vector,
+        "loc": vector,
+        "scale": positive_vector,
+        "variance": positive_vector,
+        "log_variance": vector,
+        "precision": positive_vector,
     }
+    means: ClassVar[dict[str, Constraint]] = {"E[x]": vector, "E[x²]": vector}
 
     def __init__(
         self,
@@ -430,6 +378,11 @@ class DiagonalNormal(VectorNormal):
     def _log_det(self) -> Array:
         return self.xp.sum(self._each._log_v, axis=-1)
 
+    def _log_supremum(self, other: Any) -> Array:
+        if isinstance(other, DiagonalNormal):
+            return self.xp.sum(self._each._log_supremum(other._each), axis=-1)
+        return super()._log_supremum(other)
+
     def _kl(self, other: Any) -> Array:
         if isinstance(other, DiagonalNormal) and not any(side is other for side, _ in self._measured):
             return self.xp.sum(self._each._kl(other._each), axis=-1)
@@ -460,6 +413,24 @@ class DiagonalNormal(VectorNormal):
     def _var(self) -> Array:
         return self._whole(self._each._var(), 1)
 
+    def mean_parameters(self) -> tuple[Any, ...]:
+        """E[x] and E[x²] of each component."""
+        return self.mean(), self._handed_back(self._whole(self.loc**2 + self._each._v, 1))
+
+    @classmethod
+    def _statistics(cls, xp: Namespace, x: Array, known: dict[str, Array]) -> tuple[Array, ...]:
+        return (x, x * x)
+
+    @classmethod
+    def _of_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> dict[str, Array]:
+        loc, square = means
+        hold(xp, "DiagonalNormal: E[x²]", square, square > loc**2, "above E[x]²", loc**2)
+        return {"loc": loc, "scale": xp.sqrt(square - loc**2)}
+
+    @classmethod
+    def _hold_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> None:
+        """Their shapes broadcast."""
+
 
 class LowRankNormal(VectorNormal):
     """Normal distribution of a vector with covariance W·Wᵀ + diag(d).
@@ -477,6 +448,9 @@ class LowRankNormal(VectorNormal):
     -----
     Density, entropy and samples cost the length times the squared rank; a divergence forms the covariance.
 
+    A sum of two members' natural parameters is those of no member: it is no exponential family, and has no member for
+    most means. ``from_mean_parameters`` is :class:`MultivariateNormal`'s alone.
+
     Examples
     --------
     >>> from dkl.families.multivariate import DiagonalNormal, LowRankNormal
@@ -487,9 +461,9 @@ class LowRankNormal(VectorNormal):
     """
 
     constraints: ClassVar[dict[str, Constraint]] = {
-        "loc": _vector,
-        "factor": _matrix,
-        "diagonal": _positive_vector,
+        "loc": vector,
+        "factor": matrix,
+        "diagonal": positive_vector,
     }
 
     def __init__(self, loc: Any, factor: Any, diagonal: Any) -> None:
@@ -539,184 +513,9 @@ class LowRankNormal(VectorNormal):
     def _var(self) -> Array:
         return self._whole(self.diagonal + self.xp.sum(self.factor**2, axis=-1), 1)
 
-
-class MatrixNormal(MatrixParameters):
-    """Normal distribution of a matrix whose entries have covariances Cov(x_ij, x_kl) = U_ik·V_jl.
-
-    Parameters
-    ----------
-    loc : array_like
-        The mean, along the last two axes.
-    row_covariance, column_covariance : array_like
-        U and V, symmetric and positive definite; only their product is determined.
-
-    Notes
-    -----
-    The quotient of the two factors, as a matrix of all entries, is the Kronecker product of the quotients 1 + E of the
-    rows' and 1 + F of the columns' [3]_: its diagonal is that of e + f + e·f, and its squares add up by those of E and
-    F, so that KL takes no larger matrix than these. Its relatives take the Kronecker product itself, as the geometric
-    mixture of two of this kind is not of this kind.
-
-    Examples
-    --------
-    >>> from dkl.families.multivariate import MatrixNormal
-    >>> import dkl
-    >>> p = MatrixNormal([[1.0, 0.0]], [[1.0]], [[1.0, 0.0], [0.0, 1.0]])
-    >>> q = MatrixNormal([[0.0, 0.0]], [[2.0]], [[0.5, 0.0], [0.0, 0.5]])
-    >>> round(float(dkl.kl(p, q)), 12)
-    0.5
-    """
-
-    constraints: ClassVar[dict[str, Constraint]] = {
-        "loc": _matrix,
-        "row_covariance": Definite(),
-        "column_covariance": Definite(),
-    }
-    event_ndim: ClassVar[int] = 2
-
-    def __init__(self, loc: Any, row_covariance: Any, column_covariance: Any) -> None:
-        super().__init__(loc=loc, row_covariance=row_covariance, column_covariance=column_covariance)
-        self._hold_sizes(row_covariance=(-1, "loc", -2), column_covariance=(-1, "loc", -1))
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """Rows and columns."""
-        return tuple(self.loc.shape[-2:])
-
-    @property
-    def support(self) -> Support:
-        """All matrices of that shape."""
-        return Matrices(*self.event_shape)
-
-    def _covariances(self) -> tuple[Array, Array]:
-        return symmetric(self.xp, self.row_covariance), symmetric(self.xp, self.column_covariance)
-
-    def _factors(self) -> tuple[Array, Array]:
-        """Of the covariances of the rows and of the columns."""
-        rows, columns = (self.xp.linalg.cholesky(x) for x in self._covariances())
-        return rows, columns
-
-    def _whitened(self, v: Array) -> Array:
-        """Matrices L_U⁻¹·v·L_V⁻ᵀ."""
-        xp = self.xp
-        rows, columns = self._factors()
-        return xp.matrix_transpose(lower_solve(xp, columns, xp.matrix_transpose(lower_solve(xp, rows, v))))
-
-    def _log_det(self) -> Array:
-        xp, (n, m) = self.xp, self.event_shape
-        rows, columns = (xp.sum(xp.log(xp.linalg.diagonal(x)), axis=-1) for x in self._factors())
-        return 2.0 * (m * rows + n * columns)
-
-    def _quotients(self, other: Any) -> tuple[Triangular, Triangular]:
-        rows, columns = (
-            quotient_of_definite(self.xp, p, q, p - q)
-            for p, q in zip(self._covariances(), other._covariances(), strict=True)
+    @classmethod
+    def _of_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> dict[str, Array]:
+        raise NotImplementedError(
+            "LowRankNormal is no exponential family, and no formula gives the member nearest to given means; "
+            "MultivariateNormal.from_mean_parameters does, with a covariance of full rank"
         )
-        return rows, columns
-
-    def _kl(self, other: Any) -> Array:
-        xp = self.xp
-        w = other._whitened(other.loc - self.loc)
-        return 0.5 * kronecker_excess(xp, *self._quotients(other)) + 0.5 * xp.sum(w * w, axis=(-2, -1))
-
-    def mixed(self, other: Any, weight: float) -> tuple[Any, Array]:
-        """The normal distribution of all entries that lies between the two, known only by how far it is from them.
-
-        It is no matrix normal distribution, for its covariance is no Kronecker product.
-        """
-        if weight < 0:
-            return other.mixed(self, 1.0 - weight)  # type: ignore[no-any-return]
-        xp = self.xp
-        w = other._whitened(other.loc - self.loc)
-        w = xp.reshape(w, (*w.shape[:-2], w.shape[-2] * w.shape[-1]))
-        values, _, inside = between(xp, kronecker(xp, *self._quotients(other)), w, weight)
-        return _Between(((self, values[0]), (other, values[1]))), inside
-
-    def _natural(self) -> tuple[Array, ...]:
-        """U⁻¹·μ·V⁻¹, U⁻¹ and V⁻¹; θ has the product of the last two."""
-        xp = self.xp
-        inverses = [lower_solve(xp, x, identity(xp, x)) for x in self._factors()]
-        rows, columns = (xp.matrix_transpose(x) @ x for x in inverses)
-        return (self._whole(rows @ self.loc @ columns, 2), self._whole(rows, 2), self._whole(columns, 2))
-
-    def _with_natural(self, theta: tuple[Array, ...]) -> Any:
-        xp = self.xp
-        factors = [factor_of_inverse(xp, x)[0] for x in theta[1:]]
-        rows, columns = (x @ xp.matrix_transpose(x) for x in factors)
-        return MatrixNormal._raw(self, loc=rows @ theta[0] @ columns, row_covariance=rows, column_covariance=columns)
-
-    def _inside(self, theta: tuple[Array, ...]) -> Array:
-        rows, columns = (self.xp.linalg.eigvalsh(x)[..., 0] > 0 for x in theta[1:])
-        return rows & columns
-
-    def _log_prob(self, x: Array) -> Array:
-        z = self._whitened(x - self.loc)
-        n, m = self.event_shape
-        return -0.5 * (self.xp.sum(z * z, axis=(-2, -1)) + self._log_det() + n * m * _LOG_TAU)
-
-    def _sample(self, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
-        rows, columns = (to_numpy(x) for x in self._factors())
-        z = rng.standard_normal((*shape, *self.event_shape))
-        return self.numbers("loc") + rows @ z @ np.swapaxes(columns, -1, -2)
-
-    def _mean(self) -> Array:
-        return self._whole(self.loc, 2)
-
-    def _var(self) -> Array:
-        rows, columns = (self.xp.linalg.diagonal(x) for x in self._covariances())
-        return self._whole(rows[..., :, None] * columns[..., None, :], 2)
-
-    def _entropy(self) -> Array:
-        n, m = self.event_shape
-        return self._whole(0.5 * (self._log_det() + n * m * (_LOG_TAU + 1.0)))
-
-    def mean_parameters(self) -> tuple[Any, ...]:
-        """E[x], and E[x_ij·x_kl] with axes i, j, k, l."""
-        rows, columns = self._covariances()
-        spread = rows[..., :, None, :, None] * columns[..., None, :, None, :]
-        square = self.loc[..., :, :, None, None] * self.loc[..., None, None, :, :]
-        return self.mean(), self._handed_back(square + spread)
-
-
-class _Between:
-    """What lies between two distributions, by KL to each of them."""
-
-    def __init__(self, measured: tuple[tuple[MatrixNormal, Array], ...]) -> None:
-        self._measured = measured
-
-    def _kl(self, other: MatrixNormal) -> Array:
-        return next(value for side, value in self._measured if side is other)
-
-
-def kronecker(xp: Namespace, rows: Triangular, columns: Triangular) -> Triangular:
-    """The Kronecker product, whose less is E⊗1 + 1⊗F + E⊗F."""
-    e, f = rows.less, columns.less
-    one, other = identity(xp, e), identity(xp, f)
-    less = _product(xp, e, other) + _product(xp, one, f) + _product(xp, e, f)
-    diagonal = rows.diagonal[..., :, None] * columns.diagonal[..., None, :]
-    return Triangular(less, xp.reshape(diagonal, (*diagonal.shape[:-2], less.shape[-1])))
-
-
-def _product(xp: Namespace, x: Array, y: Array) -> Array:
-    product = x[..., :, None, :, None] * y[..., None, :, None, :]
-    n = x.shape[-1] * y.shape[-1]
-    return xp.reshape(product, (*product.shape[:-4], n, n))
-
-
-def kronecker_excess(xp: Namespace, rows: Triangular, columns: Triangular) -> Array:
-    """The excess of the Kronecker product, without forming it."""
-    (e, below_e, all_e), (f, below_f, all_f) = (_parts(xp, x) for x in (rows, columns))
-    both = e[..., :, None] + f[..., None, :] + e[..., :, None] * f[..., None, :]
-    diagonal = rows.diagonal[..., :, None] * columns.diagonal[..., None, :]
-    # A line along the diagonal, as a matrix without the rest: each entry alone.
-    along = Triangular(both[..., None, None], diagonal[..., None]).excess(xp)
-    return xp.sum(along, axis=(-2, -1)) + below_e * all_f + all_e * below_f + below_e * below_f
-
-
-def _parts(xp: Namespace, x: Triangular) -> tuple[Array, Array, Array]:
-    """The diagonal less 1, the squares below it, and those along it."""
-    below = xp.sum(xp.tril(x.less, k=-1) ** 2, axis=(-2, -1))
-    return xp.linalg.diagonal(x.less), below, xp.sum(x.diagonal**2, axis=-1)
-
-
-__all__ = ["DiagonalNormal", "LowRankNormal", "MatrixNormal", "MultivariateNormal"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any, ClassVar
 
 import numpy as np
 
 from dkl._array import Array, first_failing, holds
-from dkl.families.base import Constraint, Distribution, positive, real
+from dkl.families.base import Distribution
+from dkl.families.constraints import Constraint, positive, real
 from dkl.families.special import digamma, digamma_half_step, falling_exp, gammaln, gammaln_half_step
 from dkl.supports import Interval, Support
 
@@ -34,6 +36,13 @@ class Uniform(Distribution):
 
     def __init__(self, low: Any = 0.0, high: Any = 1.0) -> None:
         super().__init__(low=low, high=high)
+        # By halves, which do not overflow.
+        half = 0.5 * self.high - 0.5 * self.low
+        if holds(self.xp.all(half < 0.5 * sys.float_info.max)) is False:
+            at, _ = first_failing(half, half < 0.5 * sys.float_info.max)
+            raise ValueError(
+                f"Uniform: high − low{at} exceeds the largest number: give bounds that are not so far apart"
+            )
         width = self.high - self.low
         if holds(self.xp.all(width > 0)) is False:
             at, value = first_failing(width, width > 0)

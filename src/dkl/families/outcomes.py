@@ -14,8 +14,11 @@ import numpy as np
 
 from dkl import pairs
 from dkl._array import Array, Namespace, device_of, holds, log_softmax, to_numpy, tree_sum
-from dkl.families.base import Constraint, Distribution, probability, real
-from dkl.families.special import excess, log_sigmoid, sigmoid
+from dkl.families.base import Distribution
+from dkl.families.constraints import Constraint, gathered, probability, real
+from dkl.families.exponential import MeanParametrised
+from dkl.families.moments import hold
+from dkl.families.special import excess, log, log_sigmoid, sigmoid
 from dkl.representations import FiniteOutcomes, Logits, Probs, Representation, sum_tolerance
 from dkl.supports import Integers, Support
 
@@ -58,7 +61,7 @@ class OneProbability(Distribution):
     @property
     def _log_p(self) -> Array:
         known, xp = self.parameters, self.xp
-        return _log(xp, known["probs"]) if "probs" in known else log_sigmoid(xp, known["logits"])
+        return log(xp, known["probs"]) if "probs" in known else log_sigmoid(xp, known["logits"])
 
     @property
     def _log_rest(self) -> Array:
@@ -141,11 +144,6 @@ def _one_side(xp: Namespace, p: Array, q: Array, near: Array, apart: Array, log_
     return xp.where(near, close, xp.where((q > 0) | (p == 0), far, math.inf))
 
 
-def _log(xp: Namespace, p: Array) -> Array:
-    some = p > 0
-    return xp.where(some, xp.log(xp.where(some, p, 1.0)), -math.inf)
-
-
 @dataclass(frozen=True, eq=False)
 class TwoOutcomes(Probs):
     """Probabilities 1 − p and p, and the distribution that knows p: of 1 − p, its differences have lost digits."""
@@ -153,7 +151,7 @@ class TwoOutcomes(Probs):
     of: Any = None
 
 
-class Bernoulli(OneProbability):
+class Bernoulli(OneProbability, MeanParametrised):
     """Distribution of one trial: 1 with probability p, else 0.
 
     Parameters
@@ -176,6 +174,7 @@ class Bernoulli(OneProbability):
     """
 
     constraints: ClassVar[dict[str, Constraint]] = {"probs": between, "logits": real}
+    means: ClassVar[dict[str, Constraint]] = {"E[x]": between}
 
     def __init__(self, probs: Any = None, *, logits: Any = None) -> None:
         one_of("Bernoulli", probs, logits)
@@ -213,8 +212,20 @@ class Bernoulli(OneProbability):
     def _entropy(self) -> Array:
         return self._binary_entropy()
 
+    def mean_parameters(self) -> tuple[Any, ...]:
+        """E[x] = p."""
+        return (self.mean(),)
 
-class Categorical(Distribution):
+    @classmethod
+    def _statistics(cls, xp: Namespace, x: Array, known: dict[str, Array]) -> tuple[Array, ...]:
+        return (x,)
+
+    @classmethod
+    def _of_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> dict[str, Array]:
+        return {"probs": means[0]}
+
+
+class Categorical(MeanParametrised):
     """Distribution of the index of one of n outcomes.
 
     Parameters
@@ -236,6 +247,7 @@ class Categorical(Distribution):
     """
 
     constraints: ClassVar[dict[str, Constraint]] = {"probs": non_negative_vector, "logits": logit_vector}
+    means: ClassVar[dict[str, Constraint]] = {"P(x = i)": non_negative_vector}
 
     def __init__(self, probs: Any = None, *, logits: Any = None) -> None:
         one_of("Categorical", probs, logits)
@@ -295,6 +307,50 @@ class Categorical(Distribution):
     def _entropy(self) -> Array:
         return -self.xp.sum(x_log(self.xp, self._p, self._log_p), axis=-1)
 
+    def mean_parameters(self) -> tuple[Any, ...]:
+        """The probabilities of the outcomes along the last axis: the means of their indicators."""
+        return (self.xp.astype(self._p, self.dtype),)
+
+    @classmethod
+    def sufficient_statistics(cls, x: Any, *, outcomes: int) -> tuple[Any, ...]:  # type: ignore[override]
+        """The indicators of the outcomes.
+
+        Parameters
+        ----------
+        x : array_like
+            Indices of outcomes.
+        outcomes : int
+            How many there are.
+
+        Returns
+        -------
+        tuple of array
+            One array, 1 where x is the index along its last axis and 0 elsewhere.
+
+        Examples
+        --------
+        >>> from dkl.families.outcomes import Categorical
+        >>> (drawn,) = Categorical.sufficient_statistics([0, 2, 2, 2], outcomes=3)
+        >>> Categorical.from_mean_parameters(drawn.mean(axis=0)).given["probs"]
+        array([0.25, 0.  , 0.75])
+        """
+        xp, given = gathered("Categorical", {"x": x})
+        index = given["x"]
+        hold(xp, "Categorical: x", index, Integers(0, outcomes - 1).contains(xp, index), "an index of an outcome")
+        return cls._statistics(xp, index, {"outcomes": xp.arange(outcomes, device=device_of(index))})
+
+    @classmethod
+    def _statistics(cls, xp: Namespace, x: Array, known: dict[str, Array]) -> tuple[Array, ...]:
+        return (xp.astype(x[..., None] == known["outcomes"], x.dtype),)
+
+    @classmethod
+    def _of_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> dict[str, Array]:
+        return {"probs": means[0]}
+
+    @classmethod
+    def _hold_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> None:
+        Probs(means[0]).check_rows(xp, means[0], "Categorical: P(x = i)", sum_tolerance(xp, means[0]))
+
 
 def check_rows(self: Distribution) -> None:
     """Raise a ValueError unless each row of ``probs`` sums to 1, or one of ``logits`` is finite in each row."""
@@ -314,7 +370,7 @@ def shares(self: Distribution) -> Array:
 def log_shares(self: Distribution) -> Array:
     """Their logarithms."""
     known, xp = self.parameters, self.xp
-    return _log(xp, known["probs"]) if "probs" in known else log_softmax(xp, known["logits"])
+    return log(xp, known["probs"]) if "probs" in known else log_softmax(xp, known["logits"])
 
 
 def kl_of_shares(xp: Namespace, p: Distribution, q: Distribution) -> Array:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,6 +57,18 @@ def digamma(xp: Namespace, x: Array) -> Array:
     return special(xp, "digamma")(x)
 
 
+def log(xp: Namespace, x: Array) -> Array:
+    """Log x of non-negative numbers, −inf at 0, with gradient 0 there."""
+    some = x > 0
+    return xp.where(some, xp.log(xp.where(some, x, 1.0)), -math.inf)
+
+
+def reciprocal(xp: Namespace, x: Array) -> Array:
+    """1/x of non-negative numbers, inf at 0, with gradient 0 there."""
+    some = x > 0
+    return xp.where(some, 1.0 / xp.where(some, x, 1.0), math.inf)
+
+
 def excess(xp: Namespace, x: Array, root: Array | None = None, power: float = 1.0) -> Array:
     """X − log(1 + x) ≥ 0 for x > −1, to full relative precision also near 0.
 
@@ -86,15 +97,18 @@ def relative(xp: Namespace, x: Array, y: Array) -> Array:
     return x * ratio_excess(xp, y, x)
 
 
-@cache
-def _legendre() -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _legendre() -> tuple[list[float], list[float]]:
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
-    return tuple(0.5 * (nodes + 1.0)), tuple(0.5 * weights)
+    return (0.5 * (nodes + 1.0)).tolist(), (0.5 * weights).tolist()
+
+
+# From the first, and not at their first use, which torch.compile could not see through.
+_LEGENDRE = _legendre()
 
 
 def _nodes(xp: Namespace, like: Array) -> tuple[Array, Array]:
     """The nodes and weights on [0, 1], beside an array."""
-    nodes, weights = (xp.asarray(z, dtype=like.dtype, device=device_of(like)) for z in _legendre())
+    nodes, weights = (xp.asarray(z, dtype=like.dtype, device=device_of(like)) for z in _LEGENDRE)
     return nodes, weights
 
 
@@ -138,7 +152,12 @@ def gamma_rest_slope(xp: Namespace, x: Array) -> Array:
 
 
 def gamma_rest_curvature(xp: Namespace, x: Array) -> Array:
-    """g''(x) = ψ'(x) − 1/x > 0: Σ 1/((x + k)²·(x + k + 1)) up to where the series is good, and the series.
+    """g''(x) = ψ'(x) − 1/x > 0."""
+    return gamma_rest_bend(xp, x) / x**2
+
+
+def gamma_rest_bend(xp: Namespace, x: Array) -> Array:
+    """x²·g''(x), from 1 to ½: Σ x²/((x + k)²·(x + k + 1)) up to where the series is good, and the series.
 
     It needs no polygamma function, whose error is 5e-10 in torch.
     """
@@ -146,19 +165,56 @@ def gamma_rest_curvature(xp: Namespace, x: Array) -> Array:
     k = xp.arange(steps, dtype=x.dtype, device=device_of(x))
     lifted = x[..., None] + k
     big = x + float(steps)
-    series = 0.5 / big**2 + _stirling(xp, big, lambda n, b, s: b * s ** (-2 * n - 1))
-    return xp.sum(1.0 / (lifted**2 * (lifted + 1.0)), axis=-1) + series
+    series = 0.5 + _stirling(xp, big, lambda n, b, s: b * s ** (1 - 2 * n))
+    return xp.sum((x[..., None] / lifted) ** 2 / (lifted + 1.0), axis=-1) + (x / big) ** 2 * series
 
 
 def gamma_rest_divergence(xp: Namespace, y: Array, x: Array, apart: Array | None = None) -> Array:
-    """g(y) − g(x) − g'(x)·(y − x) ≥ 0; ``apart`` is y − x, where that is known better than by subtracting."""
+    """g(y) − g(x) − g'(x)·(y − x) ≥ 0; ``apart`` is y − x, where that is known better than by subtracting.
+
+    It depends on y/x and x, and is right for the least of numbers: near 0, g is −log x and a smooth rest.
+    """
     apart = y - x if apart is None else apart
+    if isinstance(xp, trace.Namespace):
+        return xp.gamma_rest_divergence(y, x, apart)
     near = (y < 2.0 * x) & (x < 2.0 * y)
-    start, step = xp.where(near, x, 1.0), xp.where(near, apart, 0.0)
-    close = integral_divergence(xp, start, step, lambda s: gamma_rest_curvature(xp, s))
+    start, step = xp.where(near, x, 1.0), xp.where(near, apart, 0.0) / xp.where(near, x, 1.0)
+    # In units of x: the curvature at x·u is that of (x·u)²·g'' over u².
+    close = integral_divergence(xp, 1.0 + 0.0 * step, step, lambda u: gamma_rest_bend(xp, start[..., None] * u) / u**2)
     a, b = xp.where(near, 1.0, x), xp.where(near, 4.0, y)
-    far = gamma_rest(xp, b) - gamma_rest(xp, a) - gamma_rest_slope(xp, a) * (b - a)
-    return xp.where(near, close, far)
+    rest = _gamma_smooth(xp, b) - _gamma_smooth(xp, a) - _gamma_smooth_slope(xp, a) * (b - a)
+    return xp.where(near, close, ratio_excess(xp, b, a) + rest)
+
+
+def _gamma_smooth(xp: Namespace, x: Array) -> Array:
+    """g(x) + log x = log Γ(1 + x) − x·log x + x."""
+    large = x > _STIRLING
+    big, small = xp.where(large, x, _STIRLING + 1.0), xp.where(large, 1.0, x)
+    return xp.where(large, gamma_rest(xp, big) + xp.log(big), gammaln(xp, 1.0 + small) - small * xp.log(small) + small)
+
+
+def _gamma_smooth_slope(xp: Namespace, x: Array) -> Array:
+    """g'(x) + 1/x = ψ(1 + x) − log x."""
+    large = x > _STIRLING
+    big, small = xp.where(large, x, _STIRLING + 1.0), xp.where(large, 1.0, x)
+    return xp.where(large, gamma_rest_slope(xp, big) + 1.0 / big, digamma(xp, 1.0 + small) - xp.log(small))
+
+
+def weighted_excess(xp: Namespace, weight: Array, x: Array, log_root: Array) -> Array:
+    """weight·(r − 1 − log r) ≥ 0 of r = exp(``log_root``), x = r − 1: either of weight and r may leave the range.
+
+    Of x only what is near 0 is used.
+    """
+    near = (xp.abs(log_root) < 0.2) & (xp.abs(x) < 0.25)
+    close = weight * excess(xp, xp.where(near, x, 0.0))
+    log = xp.where(near, 1.0, log_root)
+    largest = 0.4 * math.log(float(xp.finfo(log.dtype).max))
+    extreme = xp.abs(log) > largest
+    middle = weight * (xp.expm1(xp.where(extreme, 1.0, log)) - log)
+    # There r, or −log r, is all but the whole.
+    beyond = xp.where(extreme, log, largest)
+    outer = xp.exp(beyond + xp.log(weight)) - weight * (1.0 + beyond)
+    return xp.where(near, close, xp.where(extreme, outer, middle))
 
 
 def full_like(xp: Namespace, x: Array, value: float) -> Any:
@@ -245,8 +301,14 @@ def lower_solve(xp: Namespace, lower: Array, x: Array) -> Array:
 
 
 def lower_apply(xp: Namespace, lower: Array, v: Array) -> Array:
-    """L⁻¹·v of vectors along the last axis."""
-    return lower_solve(xp, lower, v[..., None])[..., 0]
+    """L⁻¹·v of vectors along the last axis; of many to one matrix by its inverse, in products of matrices."""
+    many = v.ndim + 1 - lower.ndim
+    if many <= 0 or math.prod(v.shape[:many]) < v.shape[-1]:
+        return lower_solve(xp, lower, v[..., None])[..., 0]
+    inverse = lower_solve(xp, lower, identity(xp, lower))
+    columns = xp.moveaxis(xp.reshape(v, (math.prod(v.shape[:many]), *v.shape[many:])), 0, -1)
+    solved = xp.moveaxis(inverse @ columns, -1, 0)
+    return xp.reshape(solved, (*v.shape[:many], *solved.shape[1:]))
 
 
 def factor_of_inverse(xp: Namespace, matrix: Array) -> tuple[Array, Array]:
@@ -365,22 +427,59 @@ def digamma_half_step(xp: Namespace, x: Array) -> Array:
     return xp.log1p(0.5 / x) + gamma_rest_slope(xp, x + 0.5) - gamma_rest_slope(xp, x)
 
 
+def digamma_step(xp: Namespace, x: Array, step: Array) -> Array:
+    """ψ(x + d) − ψ(x) > 0 of d > 0, to full relative precision also where d is small beside x."""
+    near = step < x
+    start, small = xp.where(near, x, 1.0), xp.where(near, step, 0.5)
+    close = xp.log1p(small / start) + integral_difference(xp, start, small, lambda s: gamma_rest_curvature(xp, s))
+    return xp.where(near, close, digamma(xp, x + step) - digamma(xp, x))
+
+
+def all_but_each(xp: Namespace, x: Array) -> Array:
+    """The sum of the other positive numbers along the last axis, for each: none is subtracted from a like sum."""
+    index = xp.arange(x.shape[-1], device=device_of(x))
+    largest = index == xp.argmax(x, axis=-1, keepdims=True)
+    others = xp.sum(xp.where(largest, 0.0, x), axis=-1, keepdims=True)
+    total = xp.sum(x, axis=-1, keepdims=True)
+    return xp.where(largest, others, total - xp.where(largest, 0.0, x))
+
+
 def falling_exp(xp: Namespace, x: Array) -> Array:
     """−exp(x), −inf with gradient 0 where it overflows."""
     inside = x < 700.0
     return xp.where(inside, -xp.exp(xp.where(inside, x, 0.0)), -math.inf)
 
 
+def _within(xp: Namespace, dtype: Any) -> tuple[float, float]:
+    """Powers of 2 between which a number's square is a float, and so are its reciprocal and the quotient of two."""
+    exponent = math.frexp(float(xp.finfo(dtype).max))[1] // 2 - 12
+    return 2.0**-exponent, 2.0**exponent
+
+
 def log_ratio(xp: Namespace, x: Array, y: Array) -> Array:
-    """Log(x/y) of positive numbers, to full relative precision also where they nearly agree."""
+    """Log(x/y) of positive numbers, to full relative precision also where they nearly agree or x/y overflows."""
     near = xp.abs(x - y) < 0.25 * y
-    close = xp.log1p(xp.where(near, x - y, 0.0 * y) / y)
-    return xp.where(near, close, xp.log(xp.where(near, 1.0, x / y)))
+    small, big = _within(xp, x.dtype)
+    # A quotient that leaves the range, or a divisor whose reciprocal does, goes by the logarithms of both.
+    far = ~near & ((x < small) | (y < small) | (x > big) | (y > big))
+    above, below = xp.where(far, 1.0, x), xp.where(far, 1.0, y)
+    # The least numbers of all, which nearly agree: the quotient is that of both scaled up, exactly.
+    lift = xp.where(below < small, big, 1.0 + 0.0 * below)
+    above, below = lift * above, lift * below
+    close = xp.log1p(xp.where(near, above - below, 0.0 * below) / below)
+    middle = xp.log(xp.where(near, 1.0, above / below))
+    apart = xp.log(xp.where(far, x, 1.0)) - xp.log(xp.where(far, y, 1.0))
+    return xp.where(near, close, xp.where(far, apart, middle))
 
 
-def ratio_excess(xp: Namespace, x: Array, y: Array) -> Array:
-    """R − 1 − log r ≥ 0 of r = x/y, to full relative precision for every r, also where r itself is tiny."""
-    return expm1_minus(xp, log_ratio(xp, x, y))
+def ratio_excess(xp: Namespace, x: Array, y: Array, power: float = 1.0) -> Array:
+    """R − 1 − log r ≥ 0 of r = (x/y)^power, to full relative precision for every r, also where r itself is tiny."""
+    if isinstance(xp, trace.Namespace):
+        ratio = x / y
+        value = xp.excess((x - y) / y * (1.0 if power == 1.0 else 1.0 + ratio), ratio, power)
+        # A quotient beyond these is left to arrays, whose logarithms do not need it.
+        return xp.where((ratio > 1e-140) & (ratio < 1e140), value, math.nan)
+    return expm1_minus(xp, power * log_ratio(xp, x, y))
 
 
 def log_sigmoid(xp: Namespace, x: Array) -> Array:

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dkl._array import Array, device_of, first_failing, holds, to_numpy
-from dkl.families.base import Constraint, positive
-from dkl.families.multivariate import Definite, MatrixParameters
+from dkl._array import Array, Namespace, device_of, first_failing, holds, to_numpy
+from dkl.families.constraints import Constraint, positive, real
+from dkl.families.matrices import Definite, MatrixParameters
+from dkl.families.moments import degrees_above, hold
 from dkl.families.special import (
     Triangular,
     digamma,
@@ -57,6 +58,7 @@ class Wishart(MatrixParameters):
     """
 
     constraints: ClassVar[dict[str, Constraint]] = {"df": positive, "scale": Definite()}
+    means: ClassVar[dict[str, Constraint]] = {"E[log |x|]": real, "E[x]": Definite()}
     event_ndim: ClassVar[int] = 2
     _measured: tuple[tuple[Any, Array], ...] = ()
 
@@ -183,7 +185,19 @@ class Wishart(MatrixParameters):
 
     def mean_parameters(self) -> tuple[Any, ...]:
         """E[log |x|] and E[x]."""
-        return self._handed_back(self._whole(self._expected_log_det())), self.mean()
+        return self._handed_back(self._whole(self._expected_log_det())), self._handed_back(self._whole(self._mean(), 2))
+
+    @classmethod
+    def _statistics(cls, xp: Namespace, x: Array, known: dict[str, Array]) -> tuple[Array, ...]:
+        return (_log_det(xp, xp.linalg.cholesky(symmetric(xp, x))), x)
+
+    @classmethod
+    def _of_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> dict[str, Array]:
+        of_log, mean = means
+        most = _log_det(xp, xp.linalg.cholesky(symmetric(xp, mean)))
+        hold(xp, "Wishart: E[log |x|]", of_log, of_log < most, "below log |E[x]|", most)
+        df = degrees_above(xp, most - of_log, mean.shape[-1]) + (mean.shape[-1] - 1.0)
+        return {"df": df, "scale": mean / df[..., None, None]}
 
 
 class InverseWishart(Wishart):
@@ -214,6 +228,8 @@ class InverseWishart(Wishart):
     array([[1., 0.],
            [0., 2.]])
     """
+
+    means: ClassVar[dict[str, Constraint]] = {"E[log |x|]": real, "E[x⁻¹]": Definite()}
 
     def _quotient(self, other: Any) -> Triangular:
         apart = symmetric(self.xp, other.scale - self.scale)
@@ -278,8 +294,24 @@ class InverseWishart(Wishart):
         precision = inverse @ xp.matrix_transpose(inverse)
         return (
             self._handed_back(self._whole(self._expected_log_det())),
-            self._handed_back(self.df[..., None, None] * precision),
+            self._handed_back(self._whole(self.df[..., None, None] * precision, 2)),
         )
+
+    @classmethod
+    def _statistics(cls, xp: Namespace, x: Array, known: dict[str, Array]) -> tuple[Array, ...]:
+        lower = xp.linalg.cholesky(symmetric(xp, x))
+        inverse = lower_solve(xp, lower, identity(xp, lower) + 0.0 * lower)
+        return (_log_det(xp, lower), xp.matrix_transpose(inverse) @ inverse)
+
+    @classmethod
+    def _of_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> dict[str, Array]:
+        of_log, mean = means
+        # The scale of the inverse of df·E[x⁻¹]⁻¹: the factor of the inverse of the mean, and its product.
+        factor = factor_of_inverse(xp, symmetric(xp, mean))[0]
+        least = _log_det(xp, factor)
+        hold(xp, "InverseWishart: E[log |x|]", of_log, of_log > least, "above −log |E[x⁻¹]|", least)
+        df = degrees_above(xp, of_log - least, mean.shape[-1]) + (mean.shape[-1] - 1.0)
+        return {"df": df, "scale": df[..., None, None] * (factor @ xp.matrix_transpose(factor))}
 
 
 def _gap(like: Wishart, g: Triangular, p: Array, step: Array, q: Array) -> Array:

@@ -8,10 +8,10 @@ from dkl import rules
 from dkl._array import real_number
 from dkl.divergences import Divergence, kl
 from dkl.estimate import Estimate
-from dkl.methods import closed_form, exact, monte_carlo, pairs_closed, quadrature, series
+from dkl.methods import angles, closed_form, exact, monte_carlo, pairs_closed, quadrature, search, series
 from dkl.representations import Axis
 
-__all__ = ["closed_form", "exact", "measure", "monte_carlo", "pairs_closed", "quadrature", "series"]
+__all__ = ["angles", "closed_form", "exact", "measure", "monte_carlo", "pairs_closed", "quadrature", "search", "series"]
 
 
 def measure(

@@ -7,16 +7,18 @@ a·(1 − a) it is continuous through a = 0 and 1, where it is KL(Q‖P) and KL(
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from dkl._array import Array, as_scalar, compiling, holds, is_numpy, overflowing, root, to_numpy
+from dkl._array import Array, as_scalar, compiling, holds, is_numpy, overflowing, root
 from dkl.divergences import Bhattacharyya, Divergence, Hellinger, Jeffreys, Power, Renyi
-from dkl.estimate import Estimate
-from dkl.families.base import Distribution, ExponentialFamily, beside, related
+from dkl.estimate import Estimate, among
+from dkl.families.base import Distribution, beside
+from dkl.families.exponential import ExponentialFamily, related, where_related
 from dkl.methods.fused import LEAST, held
 from dkl.rules import rule
 from dkl.supports import Integers, all_within
@@ -32,7 +34,10 @@ def divided_gap(p: Any, q: Any, a: float) -> Array:
         return q._kl(p)
     xp = p.xp
     m, inside = p.mixed(q, a)
-    gap = m._kl(p) / (1.0 - a) + m._kl(q) / a
+    to_p, to_q = m._kl(p), m._kl(q)
+    # Beyond order 1 the parts have opposite signs: where both overflow, so does what they come to.
+    inside = inside & ~((to_p == math.inf) | (to_q == math.inf))
+    gap = xp.where(inside, to_p, 0.0) / (1.0 - a) + xp.where(inside, to_q, 0.0) / a
     return xp.where(inside, xp.where(gap > 0, gap, 0.0 * gap), math.inf)
 
 
@@ -51,8 +56,11 @@ def _power(divergence: Any, p: Any, q: Any) -> Array:
 def _renyi(divergence: Any, p: Any, q: Any) -> Array | None:
     a = divergence.order
     if math.isinf(a):
-        return None
-    return a * divided_gap(p, q, a) if a else 0.0 * q._kl(p)
+        return p._log_supremum(q)
+    if a:
+        return a * divided_gap(p, q, a)
+    reverse = q._kl(p)
+    return 0.0 * p.xp.where(reverse < math.inf, reverse, 0.0)
 
 
 def _jeffreys(divergence: Any, p: Any, q: Any) -> Array:
@@ -82,6 +90,7 @@ def _register(kind: type[Divergence], formula: Formula) -> None:
             value = formula(divergence, *pair)
         if value is None:
             return None
+        value = where_related(*pair, value)
         reason = _why_divergent(divergence, *pair) if explain else None
         return answered(divergence, *pair, value, "closed_form", reason, explain)
 
@@ -89,6 +98,8 @@ def _register(kind: type[Divergence], formula: Formula) -> None:
 def _why_divergent(divergence: Any, p: Any, q: Any) -> str | None:
     """What an infinite power integral comes from, if it is one of its own order and leaves the natural parameters."""
     order = getattr(divergence, "order", None)
+    if order == math.inf:
+        return f"{divergence.symbol} is infinite: log(p/q) rises without end."
     if order is None or 0 <= order <= 1 or holds(p.xp.all(p.mixed(q, order)[1])) is not False:
         return None
     return (
@@ -100,26 +111,42 @@ def _why_divergent(divergence: Any, p: Any, q: Any) -> str | None:
 def _fused(divergence: Divergence, formula: Formula, p: Any, q: Any) -> Any:
     """The same in one pass over a large batch, or number by number for a single pair; None where that does not apply.
 
-    It applies to sums of KLs of parameters that lie open in this process's memory and need no gradient.
+    It applies to parameters that lie open in this process's memory.
     """
-    if not p.fusible or compiling() or not (isinstance(divergence, Jeffreys) or _is_kl(divergence)):
+    if compiling() or not (p.fusible and q.fusible) or math.isinf(getattr(divergence, "order", 0.0)):
         return None
+    if not (isinstance(divergence, Jeffreys) or _is_kl(divergence) or (p.fusible_mixtures and q.fusible_mixtures)):
+        return None
+    numpy = is_numpy(p.xp)
     given = [*p.given.values(), *q.given.values()]
-    single = is_numpy(p.xp) and all(x.ndim == 0 for x in given)
-    if not single:
-        if math.prod(np.broadcast_shapes(p.batch_shape, q.batch_shape)) < LEAST or not all(map(held, given)):
+    if numpy:
+        given = [np.asarray(x) if isinstance(x, np.generic) else x for x in given]
+    single = all(x.ndim == 0 for x in given)
+    if single:
+        if not numpy and (any(getattr(x, "requires_grad", False) for x in given) or not all(map(held, given))):
             return None
-        if any(getattr(x, "requires_grad", False) for x in given):
-            return None
+    elif math.prod(np.broadcast_shapes(p.batch_shape, q.batch_shape)) < LEAST or not all(map(held, given)):
+        return None
     kinds: Any = (type(p), tuple(p.given), type(q), tuple(q.given))
     written = _written(divergence, formula, *kinds)
     if single:
         try:
-            return p.dtype.type(written.of_numbers(*map(float, given)))
+            value = written.of_numbers(*map(float, given))
         except (OverflowError, ValueError, ZeroDivisionError):
             return None  # an end of the floating range, which arrays have a number for
-    value = written.over(list(map(to_numpy, given)), str(p.xp.result_type(p.dtype, q.dtype)).removeprefix("torch."))
-    return value if is_numpy(p.xp) else p.xp.asarray(value)
+        if math.isnan(value):
+            return None  # beyond what the loops are for
+        return p.dtype.type(value) if numpy else p.xp.asarray(value, dtype=p.dtype)
+    dtype = p.xp.result_type(p.dtype, q.dtype)
+    if numpy:
+        value = written.over(given, dtype)
+        return None if np.isnan(value).any() else value
+    from dkl.methods import autograd
+
+    if not autograd.looped(given):
+        return None
+    value = autograd.differentiable(written, dtype, given)
+    return None if bool(value.isnan().any()) else value
 
 
 def _is_kl(divergence: Divergence) -> bool:
@@ -131,14 +158,12 @@ def _written(
     divergence: Divergence, formula: Formula, p: Any, p_names: tuple[str, ...], q: Any, q_names: tuple[str, ...]
 ) -> Any:
     from dkl.kernels.formulas import Formula as Written
-    from dkl.kernels.trace import Namespace as Traced
 
-    def function(symbols: Any) -> Any:
+    def function(xp: Any, *numbers: Any) -> Any:
         n = len(p_names)
-        one, other = p.symbolic(Traced(), p_names, symbols[:n]), q.symbolic(Traced(), q_names, symbols[n:])
-        return formula(divergence, one, other)
+        return formula(divergence, p.symbolic(xp, p_names, numbers[:n]), q.symbolic(xp, q_names, numbers[n:]))
 
-    return Written(len(p_names) + len(q_names), function)
+    return Written((*(f"p's {name}" for name in p_names), *(f"q's {name}" for name in q_names)), function)
 
 
 def no_axis(axis: Any) -> None:
@@ -150,8 +175,9 @@ def no_axis(axis: Any) -> None:
 def answered(
     divergence: Divergence, p: Any, q: Any, value: Any, method: str, reason: str | None = None, explain: bool = True
 ) -> Estimate:
-    """A value without sampling error, in the dtype of the pair."""
+    """A value without sampling error, in the dtype of the pair, as differentiable as the pair is."""
     xp = p.xp
+    value = _attached(value, p, q)
     dtype = p.dtype if p.dtype == q.dtype else xp.result_type(p.dtype, q.dtype)
     if value.dtype != dtype:
         value = xp.astype(value, dtype)
@@ -167,8 +193,18 @@ def answered(
         divergence=divergence.name,
         direction=divergence.direction,
         unit=divergence.unit,
-        reason=reason if infinite else None,
+        reason=among(value, reason) if infinite and reason else None,
     )
+
+
+def _attached(value: Any, p: Any, q: Any) -> Any:
+    """The value with gradient 0 by parameters of PyTorch's that it does not depend on, such as an infinite one."""
+    if getattr(value, "requires_grad", True) or not sys.modules["torch"].is_grad_enabled():
+        return value
+    for x in (*p.given.values(), *q.given.values()):
+        if getattr(x, "requires_grad", False):
+            value = value + 0.0 * x.sum()
+    return value
 
 
 for _kind, _formula in (

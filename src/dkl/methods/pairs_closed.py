@@ -21,14 +21,15 @@ import numpy as np
 from dkl._array import Array, Namespace, epsilon, expm1_minus, holds, overflowing
 from dkl.divergences import Divergence, kl
 from dkl.estimate import Estimate
-from dkl.families.base import Distribution, ExponentialFamily, beside, related
-from dkl.families.continuous_bernoulli import ContinuousBernoulli, log_mass
+from dkl.families.base import Distribution, beside
+from dkl.families.continuous_bernoulli import ContinuousBernoulli
+from dkl.families.directional import Circle
 from dkl.families.dirichlet import Beta
+from dkl.families.exponential import ExponentialFamily
 from dkl.families.fixed import Laplace, Pareto, Weibull
 from dkl.families.gamma import Exponential, Gamma, InverseGamma
-from dkl.families.inverse_gaussian import InverseGaussian
 from dkl.families.normal import LogNormal, Normal
-from dkl.families.others import Cauchy, GeneralizedNormal, Gumbel, Kumaraswamy, Uniform
+from dkl.families.others import Cauchy, GeneralizedNormal, Gumbel, Uniform
 from dkl.families.outcomes import TwoOutcomes
 from dkl.families.special import (
     digamma,
@@ -39,10 +40,10 @@ from dkl.families.special import (
     integral_divergence,
     log_ratio,
     ratio_excess,
-    special,
     trigamma,
 )
 from dkl.methods.closed_form import answered, no_axis
+from dkl.methods.expectations import mean_distance, mean_exp, mean_log, mean_log_rest, normaliser, or_infinite
 from dkl.representations import Probs, outcome_pair
 from dkl.rules import evaluate, rule
 from dkl.supports import all_within
@@ -93,7 +94,7 @@ def _jeffreys(
     divergence: Divergence, p: Any, q: Any, *, axis: Any = -1, explain: bool = False, **options: Any
 ) -> Estimate | None:
     """KL both ways, where each has a closed form."""
-    if _of_one_family(p, q) and related(p, q) is not None:
+    if _of_one_family(p, q) and not p.known:
         return None  # the family's own rule answers
     try:
         there, back = (evaluate(kl, x, y, method="closed_form", axis=axis) for x, y in ((p, q), (q, p)))
@@ -105,10 +106,6 @@ def _jeffreys(
 
 def _of_one_family(p: Any, q: Any) -> bool:
     return isinstance(p, ExponentialFamily) and isinstance(q, ExponentialFamily) and p.family is q.family
-
-
-def _or_infinite(xp: Namespace, finite: Array, value: Array) -> Array:
-    return xp.where(finite, value, math.inf)
 
 
 def _register_trials(name: str, formula: Formula) -> None:
@@ -137,38 +134,62 @@ def _laplace(p: Any, q: Any) -> Array:
 @closed(Cauchy, Cauchy)
 def _cauchy(p: Any, q: Any) -> Array:
     """log(1 + ((s_p − s_q)² + (μ_p − μ_q)²)/(4·s_p·s_q)), https://arxiv.org/abs/1905.10965, eq. 13."""
-    apart, wider = (p.loc - q.loc) / q.scale, (p.scale - q.scale) / q.scale
-    return p.xp.log1p((apart**2 + wider**2) / (4.0 * (p.scale / q.scale)))
+    xp, huge = p.xp, _huge(p.xp, p.scale)
+    apart, wider, ratio = (p.loc - q.loc) / q.scale, (p.scale - q.scale) / q.scale, p.scale / q.scale
+    ordinary = (xp.abs(apart) < huge) & (xp.abs(wider) < huge) & (ratio > 1.0 / huge)
+    square = (xp.where(ordinary, apart, 0.0) ** 2 + xp.where(ordinary, wider, 0.0) ** 2) / (
+        4.0 * xp.where(ordinary, ratio, 1.0)
+    )
+    # √square by halves and roots, none of which leaves the floating range before it does.
+    one, two = xp.abs(0.5 * p.loc - 0.5 * q.loc), xp.abs(0.5 * p.scale - 0.5 * q.scale)
+    large, small = xp.where(one > two, one, two), xp.where(one > two, two, one)
+    some = large > 0
+    log_large, quotient = xp.log(xp.where(some, large, 1.0)), xp.where(some, small, 0.0) / xp.where(some, large, 1.0)
+    log_root = log_large + 0.5 * xp.log1p(quotient**2) - 0.5 * (xp.log(p.scale) + xp.log(q.scale))
+    return xp.where(ordinary, xp.log1p(square), 2.0 * xp.where(ordinary, 0.0, log_root))
+
+
+def _huge(xp: Namespace, like: Array) -> float:
+    """Up to this a number's square, times as much, is a float."""
+    return math.pow(xp.finfo(like.dtype).max, 0.32)
 
 
 @closed(Gumbel, Gumbel)
 def _gumbel(p: Any, q: Any) -> Array:
-    return _gumbel_kl(p.xp, (q.loc - p.loc) / q.scale, (p.scale - q.scale) / q.scale)
+    # Halves, of which the difference does not overflow.
+    return _gumbel_kl(p.xp, 2.0 * ((0.5 * q.loc - 0.5 * p.loc) / q.scale), p.scale, q.scale)
 
 
 @closed(Weibull, Weibull)
 def _weibull(p: Any, q: Any) -> Array:
     # −log x is of Gumbel's law with the scale 1/k, and −log λ for its loc.
     u = q.concentration * log_ratio(p.xp, p.scale, q.scale)
-    return _gumbel_kl(p.xp, u, (q.concentration - p.concentration) / p.concentration)
+    return _gumbel_kl(p.xp, u, q.concentration, p.concentration)
 
 
-def _gumbel_kl(xp: Namespace, u: Array, x: Array) -> Array:
+def _gumbel_kl(xp: Namespace, u: Array, mine: Array, its: Array) -> Array:
     """(exp(v) − 1 − v) + log Γ(1 + x) − ψ(1)·x with v = u + log Γ(2 + x), of two scales whose quotient is 1 + x.
 
     The second part is the divergence of log Γ from 1, so that both are non-negative.
     """
+    x = (mine - its) / its
     near = xp.abs(x) < 0.5
     z = xp.where(near, x, 0.0)
     one, two = z * 0.0 + 1.0, z * 0.0 + 2.0
-    far = xp.where(near, 1.0, 1.0 + x)
-    level = xp.where(near, integral_difference(xp, two, z, lambda s: digamma(xp, s)), gammaln(xp, 1.0 + far))
+    # What is lost in 1 + x, if that is tiny, the logarithm of the quotient has.
+    far = xp.where(near, 1.0, mine / its)
+    finite = far < _huge(xp, far)
+    far = xp.where(finite, far, 1.0)
+    log_gamma = gammaln(xp, 1.0 + far)
+    level = xp.where(near, integral_difference(xp, two, z, lambda s: digamma(xp, s)), log_gamma)
     shape = xp.where(
         near,
         integral_divergence(xp, one, z, lambda s: trigamma(xp, s)),
-        gammaln(xp, far) + np.euler_gamma * (far - 1.0),
+        log_gamma - log_ratio(xp, mine, its) + np.euler_gamma * (far - 1.0),
     )
-    return expm1_minus(xp, u + level) + shape
+    # Where v leaves the floating range so does exp(v), without inf − inf.
+    v = u + level
+    return or_infinite(xp, finite & (v < math.inf), expm1_minus(xp, xp.where(v < math.inf, v, 0.0)) + shape)
 
 
 @closed(Pareto, Pareto)
@@ -176,7 +197,7 @@ def _pareto(p: Any, q: Any) -> Array:
     xp = p.xp
     inside = p.scale >= q.scale
     step = log_ratio(xp, xp.where(inside, p.scale, q.scale), q.scale)
-    return _or_infinite(xp, inside, ratio_excess(xp, q.alpha, p.alpha) + q.alpha * step)
+    return or_infinite(xp, inside, ratio_excess(xp, q.alpha, p.alpha) + q.alpha * step)
 
 
 @closed(GeneralizedNormal, GeneralizedNormal)
@@ -243,201 +264,6 @@ def _uniform(
 
 
 @singledispatch
-def _mean_log(p: Any) -> Array | None:
-    """E[log x]."""
-    return None
-
-
-@_mean_log.register(Gamma)
-def _(p: Any) -> Array:
-    return digamma(p.xp, p._a) - p.xp.log(p._b)
-
-
-@_mean_log.register(InverseGamma)
-def _(p: Any) -> Array:
-    return p.xp.log(p._b) - digamma(p.xp, p._a)
-
-
-@_mean_log.register(Beta)
-def _(p: Any) -> Array:
-    return digamma(p.xp, p.a) - digamma(p.xp, p.a + p.b)
-
-
-@_mean_log.register(LogNormal)
-def _(p: Any) -> Array:
-    return p.loc
-
-
-@_mean_log.register(Weibull)
-def _(p: Any) -> Array:
-    return p.xp.log(p.scale) - np.euler_gamma / p.concentration
-
-
-@_mean_log.register(Pareto)
-def _(p: Any) -> Array:
-    return p.xp.log(p.scale) + 1.0 / p.alpha
-
-
-@_mean_log.register(InverseGaussian)
-def _(p: Any) -> Array:
-    return p.mean_log()
-
-
-@_mean_log.register(Kumaraswamy)
-def _(p: Any) -> Array:
-    return -(digamma(p.xp, p.b + 1.0) + np.euler_gamma) / p.a
-
-
-@_mean_log.register(Uniform)
-def _(p: Any) -> Array:
-    return _mean_log_between(p.xp, p.low, p.high)
-
-
-def _mean_log_between(xp: Namespace, low: Array, high: Array) -> Array:
-    """Of a uniform number: (h·log h − l·log l)/(h − l) − 1; for bounds that are not negative, elsewhere anything."""
-    low, high = xp.where(low >= 0, low, 0.0), xp.where(high > 0, high, 1.0)
-    # log h + l·log(h/l)/(h − l) − 1, in which only a part that is small for small l depends on l.
-    some = (low > 0) & (low < high)
-    small, large = xp.where(some, low, 1.0), xp.where(some, high, 2.0)
-    rest = xp.where(some, small * log_ratio(xp, large, small) / (large - small), 0.0)
-    return xp.log(high) + rest - 1.0
-
-
-@singledispatch
-def _mean_log_rest(p: Any) -> Array | None:
-    """E[log(1 − x)]."""
-    return None
-
-
-@_mean_log_rest.register(Beta)
-def _(p: Any) -> Array:
-    return digamma(p.xp, p.b) - digamma(p.xp, p.a + p.b)
-
-
-@_mean_log_rest.register(Uniform)
-def _(p: Any) -> Array:
-    return _mean_log_between(p.xp, 1.0 - p.high, 1.0 - p.low)
-
-
-@_mean_log_rest.register(Kumaraswamy)
-def _(p: Any) -> Array:
-    """−1/b, that of log(1 − x^a), and the mean of log((1 − x)/(1 − x^a)), which is smooth: by quadrature.
-
-    With 1 − x^a = u^(1/b) and u uniform, y = −log u is exponential.
-    """
-    xp = p.xp
-    nodes, weights = _exponential_nodes()
-    deviates, weights = (xp.asarray(z, dtype=p.a.dtype) for z in (nodes, weights))
-    log_rest = -deviates / p.b[..., None]
-    high = log_rest < -0.5
-    power = -xp.expm1(xp.where(high, -1.0, log_rest))
-    low_log = xp.log(xp.where(power > 0, power, 1e-320))
-    log_x = xp.where(high, xp.log1p(-xp.exp(xp.where(high, log_rest, -1.0))), low_log) / p.a[..., None]
-    rest = -xp.expm1(log_x)
-    some = rest > 1e-300
-    # Where x^a rounds to 1, 1 − x is (1 − x^a)/a.
-    smooth = xp.where(some, xp.log(xp.where(some, rest, 1.0)) - log_rest, -xp.log(p.a)[..., None])
-    return xp.sum(weights * smooth, axis=-1) - 1.0 / p.b
-
-
-def _exponential_nodes() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Nodes y and weights for ∫ f(y)·exp(−y) dy over the positive numbers: y = exp(v − exp(−v)), evenly in v."""
-    v = np.arange(-5.0, 4.2, 1 / 32)
-    y = np.exp(v - np.exp(-v))
-    return y, np.exp(-y) * y * (1.0 + np.exp(-v)) / 32
-
-
-@singledispatch
-def _mean_exp(p: Any, t: Array, m: Array) -> Array | None:
-    """E[exp(−t·(x − m))] for t > 0; in one exponential, for either part of it may leave the floating range."""
-    return None
-
-
-@_mean_exp.register(Normal)
-def _(p: Any, t: Array, m: Array) -> Array:
-    return p.xp.exp(t * (0.5 * t * p._v + (m - p.loc)))
-
-
-@_mean_exp.register(Gamma)
-def _(p: Any, t: Array, m: Array) -> Array:
-    return p.xp.exp(t * m - p._a * p.xp.log1p(t / p._b))
-
-
-@_mean_exp.register(InverseGaussian)
-def _(p: Any, t: Array, m: Array) -> Array:
-    # λ/μ·(1 − √(1 + 2μ²t/λ)), without its cancellation.
-    z = 2.0 * p._mu**2 * t / p._lambda
-    return p.xp.exp(t * m - (p._lambda / p._mu) * z / (1.0 + p.xp.sqrt(1.0 + z)))
-
-
-@_mean_exp.register(Laplace)
-def _(p: Any, t: Array, m: Array) -> Array:
-    finite = t * p.scale < 1
-    z = p.xp.where(finite, t * p.scale, 0.0)
-    return _or_infinite(p.xp, finite, p.xp.exp(t * (m - p.loc)) / ((1.0 - z) * (1.0 + z)))
-
-
-@_mean_exp.register(Gumbel)
-def _(p: Any, t: Array, m: Array) -> Array:
-    return p.xp.exp(gammaln(p.xp, 1.0 + t * p.scale) + t * (m - p.loc))
-
-
-@_mean_exp.register(Uniform)
-def _(p: Any, t: Array, m: Array) -> Array:
-    z = t * (p.high - p.low)
-    return p.xp.exp(t * (m - p.low)) * (-p.xp.expm1(-z) / z)
-
-
-@_mean_exp.register(ContinuousBernoulli)
-def _(p: Any, t: Array, m: Array) -> Array:
-    return p.xp.exp(_normaliser(p.xp, p._logit - t) - _normaliser(p.xp, p._logit) + t * m)
-
-
-@_mean_exp.register(LogNormal)
-@_mean_exp.register(InverseGamma)
-def _(p: Any, t: Array, m: Array) -> None:
-    return None
-
-
-@singledispatch
-def _mean_distance(p: Any, m: Array) -> Array | None:
-    """E|x − m|."""
-    return None
-
-
-@_mean_distance.register(Normal)
-def _(p: Any, m: Array) -> Array:
-    xp, away = p.xp, p.loc - m
-    z = away * xp.exp(-0.5 * p._log_v)
-    return math.sqrt(2.0 / math.pi) * xp.exp(0.5 * (p._log_v - z * z)) + away * special(xp, "erf")(z / math.sqrt(2.0))
-
-
-@_mean_distance.register(LogNormal)
-def _(p: Any, m: Array) -> None:
-    return None
-
-
-@_mean_distance.register(Laplace)
-def _(p: Any, m: Array) -> Array:
-    away = p.xp.abs(p.loc - m)
-    return away + p.scale * p.xp.exp(-away / p.scale)
-
-
-@_mean_distance.register(Uniform)
-def _(p: Any, m: Array) -> Array:
-    xp, middle, half = p.xp, p._mean(), 0.5 * (p.high - p.low)
-    away = xp.abs(m - middle)
-    return xp.where(away < half, 0.5 * (half + away * away / half), away)
-
-
-@_mean_distance.register(Exponential)
-def _(p: Any, m: Array) -> Array:
-    xp = p.xp
-    inside = xp.where(m > 0, m, 0.0)
-    return 1.0 / p._b - m + 2.0 * (inside + xp.expm1(-p._b * inside) / p._b)
-
-
-@singledispatch
 def _cross(q: Any, p: Any) -> Array | None:
     """−E_p[log q], by what the log-density of q is made of; None where an expectation is not known."""
     return None
@@ -461,7 +287,7 @@ def _(q: Any, p: Any) -> Array | None:
     constant = gammaln(xp, a) - a * xp.log(q._b) + q._b * p._mean()
     if isinstance(q, Exponential):
         return constant
-    log_x = _mean_log(p)
+    log_x = mean_log(p)
     return None if log_x is None else constant - (a - 1.0) * log_x
 
 
@@ -473,7 +299,7 @@ def _(q: Any, p: Any) -> None:
 @_cross.register(Beta)
 def _(q: Any, p: Any) -> Array | None:
     xp, a, b = p.xp, q.a, q.b
-    log_x, log_rest = _mean_log(p), _mean_log_rest(p)
+    log_x, log_rest = mean_log(p), mean_log_rest(p)
     if log_x is None or log_rest is None:
         return None
     return gammaln(xp, a) + gammaln(xp, b) - gammaln(xp, a + b) - (a - 1.0) * log_x - (b - 1.0) * log_rest
@@ -481,25 +307,25 @@ def _(q: Any, p: Any) -> Array | None:
 
 @_cross.register(ContinuousBernoulli)
 def _(q: Any, p: Any) -> Array:
-    return _normaliser(p.xp, q._logit) - q._logit * p._mean()
+    return normaliser(p.xp, q._logit) - q._logit * p._mean()
 
 
 @_cross.register(Gumbel)
 def _(q: Any, p: Any) -> Array | None:
     xp = p.xp
-    tail = _mean_exp(p, 1.0 / q.scale, q.loc)
+    tail = mean_exp(p, 1.0 / q.scale, q.loc)
     return None if tail is None else xp.log(q.scale) + (p._mean() - q.loc) / q.scale + tail
 
 
 @_cross.register(Laplace)
 def _(q: Any, p: Any) -> Array | None:
-    distance = _mean_distance(p, q.loc)
+    distance = mean_distance(p, q.loc)
     return None if distance is None else p.xp.log(2.0 * q.scale) + distance / q.scale
 
 
 @_cross.register(Pareto)
 def _(q: Any, p: Any) -> Array | None:
-    log_x = _mean_log(p)
+    log_x = mean_log(p)
     if log_x is None:
         return None
     return (q.alpha + 1.0) * log_x - p.xp.log(q.alpha) - q.alpha * p.xp.log(q.scale)
@@ -508,11 +334,6 @@ def _(q: Any, p: Any) -> Array | None:
 @_cross.register(Uniform)
 def _(q: Any, p: Any) -> Array:
     return p.xp.log(q.high - q.low)
-
-
-def _normaliser(xp: Namespace, n: Array) -> Array:
-    """A(η) of the continuous Bernoulli family: log((1 − exp(−|η|))/|η|), and η where that is positive."""
-    return log_mass(xp, n) + xp.where(n > 0, n, 0.0)
 
 
 def _as_beta(p: Any) -> Any:
@@ -537,7 +358,7 @@ def _register_uniform(family: type, member: Callable[[Any], Any]) -> None:
         # KL to the uniform from 0 to 1, and what a wider one adds.
         inside = (q.low <= 0) & (q.high >= 1)
         wider = p.xp.where(inside, (0.0 - q.low) + (q.high - 1.0), 0.0)
-        return _or_infinite(p.xp, inside, p._kl(member(q)) + p.xp.log1p(wider))
+        return or_infinite(p.xp, inside, p._kl(member(q)) + p.xp.log1p(wider))
 
     @closed(Uniform, family)
     def from_uniform(p: Any, q: Any) -> Array | None:
@@ -578,8 +399,8 @@ def _(p: Any) -> Array:
 def _general(p: Any, q: Any) -> Array | None:
     """−E_p[log q] − H(p), where p has an entropy and the expectations that q asks for."""
     xp = p.xp
-    if _of_one_family(p, q) or p.event_ndim or q.event_ndim:
-        return None
+    if _of_one_family(p, q) or p.event_ndim or q.event_ndim or isinstance(p.support, Circle):
+        return None  # of angles the mean is another
     inside = p.support.within(q.support)
     if inside is False or (not isinstance(inside, bool) and holds(xp.any(inside)) is False):
         return None
@@ -595,7 +416,7 @@ def _general(p: Any, q: Any) -> Array | None:
     if holds(xp.all(value * max(_RTOL, epsilon(xp, p.dtype)) >= rounding)) is False:
         return None
     value = xp.where(value > 0, value, 0.0)
-    return value if isinstance(inside, bool) else _or_infinite(xp, inside, value)
+    return value if isinstance(inside, bool) else or_infinite(xp, inside, value)
 
 
 _register_uniform(Beta, _as_beta)
