@@ -6,7 +6,12 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from dkl._array import Array, to_numpy
+
+# Of a larger batch repr shows both ends.
+_SHOWN = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +38,11 @@ class Estimate:
         A bound, in the same unit, of what a numerical method without sampling error may have left out; 0 for a formula.
     samples : int or None
         How many samples were drawn; None for a method without any.
+    warning : str or None
+        Why the value or its error cannot be trusted, as it was also warned of; None where nothing speaks against it.
+    bounds : tuple of two arrays or scalars, or None
+        Numbers between which the divergence lies for certain, in the same unit, beside a value that was sampled; None
+        where none are known. NumPy's, right but for rounding.
 
     Examples
     --------
@@ -53,6 +63,8 @@ class Estimate:
     reason: str | None = None
     error: Array = 0.0
     samples: int | None = None
+    warning: str | None = None
+    bounds: tuple[Array, Array] | None = None
 
     def interval(self, level: float = 0.95) -> tuple[Array, Array]:
         """A two-sided confidence interval: value ± (z·stderr + error) by the normal approximation, floored at 0.
@@ -66,6 +78,11 @@ class Estimate:
         -------
         low, high : array or scalar
             Equal to the value where the standard error and the error are 0.
+
+        Notes
+        -----
+        The interval speaks of the samples alone: ``bounds``, where there are any, hold for certain, and the divergence
+        lies in both.
         """
         if not 0 < level < 1:
             raise ValueError(f"level = {level!r} is not a coverage: it lies strictly between 0 and 1")
@@ -78,7 +95,8 @@ class Estimate:
     def rescaled(self, size: float, unit: str) -> Estimate:
         """The same in a unit of that size, in today's unit."""
         made = {name: getattr(self, name) / size for name in ("value", "stderr", "error")}
-        return replace(self, **made, unit=unit)
+        bounds = None if self.bounds is None else (self.bounds[0] / size, self.bounds[1] / size)
+        return replace(self, **made, bounds=bounds, unit=unit)
 
     def __float__(self) -> float:
         """The value as a number; a TypeError if there are several."""
@@ -87,31 +105,77 @@ class Estimate:
         return float(to_numpy(self.value).reshape(()))
 
     def to_dict(self) -> dict[str, Any]:
-        """A form that JSON can hold: infinite values become None and ``status`` says so."""
-        value = to_numpy(self.value)
-        values = [None if math.isinf(v) else v for v in value.ravel().tolist()]
-        infinite = any(v is None for v in values)
+        """A form that JSON can hold: infinite values become None and ``status`` says so.
+
+        Returns
+        -------
+        dict
+            ``value``, ``status``, ``stderr``, ``error`` and the two of ``bounds`` are one number (or word) for a single
+            pair; for a batch, lists with one for each pair, in the order of its flattened ``shape``.
+        """
+        shape = tuple(self.value.shape)
+
+        def listed(x: Any) -> Any:
+            numbers = [v if math.isfinite(v) else None for v in np.broadcast_to(to_numpy(x), shape).ravel().tolist()]
+            return numbers if shape else numbers[0]
+
+        value = listed(self.value)
+        status = ["infinite" if v is None else "finite" for v in (value if shape else [value])]
         return {
             "divergence": self.divergence,
             "direction": self.direction,
-            "value": values[0] if value.ndim == 0 else values,
-            "shape": list(value.shape),
-            "status": "infinite" if infinite else "finite",
-            "stderr": to_numpy(self.stderr).ravel().tolist()[0] if value.ndim == 0 else to_numpy(self.stderr).tolist(),
+            "value": value,
+            "shape": list(shape),
+            "status": status if shape else status[0],
+            "stderr": listed(self.stderr),
             "unit": self.unit,
-            "error": to_numpy(self.error).ravel().tolist()[0] if value.ndim == 0 else to_numpy(self.error).tolist(),
+            "error": listed(self.error),
+            "bounds": None if self.bounds is None else [listed(bound) for bound in self.bounds],
             "method": self.method,
             "samples": self.samples,
             "reason": self.reason,
+            "warning": self.warning,
         }
 
     def __repr__(self) -> str:
         value = to_numpy(self.value)
-        shown = f"{float(value):.6g}" if value.ndim == 0 else f"{value.size} values, shape {value.shape}"
+        shown = f"{float(value):.6g}" if value.ndim == 0 else _listed(value)
         stderr = to_numpy(self.stderr)
         error = "" if not stderr.any() else f" ± {float(stderr.max()):.2g}{' at most' if stderr.ndim else ''}"
         bound = to_numpy(self.error)
         unit = f" {self.unit}" if self.unit else ""
         unit += "" if not bound.any() else f", numerical error below {float(bound.max()):.0e}"
-        why = f"\n  {self.reason}" if self.reason else ""
-        return f"Estimate({self.divergence} = {shown}{error}{unit}; {self.direction}; method {self.method}){why}"
+        if self.bounds is not None:
+            low, high = (to_numpy(x) for x in self.bounds)
+            unit += f", for certain between {_outer(low, -1)} and {_outer(high, 1)}"
+        more = "".join(f"\n  {line}" for line in (self.reason, self.warning) if line)
+        return f"Estimate({self.divergence} = {shown}{error}{unit}; {self.direction}; method {self.method}){more}"
+
+
+def among(value: Array, reason: str) -> str:
+    """The reason of an infinity, with how many members of a batch are infinite, and the first of them."""
+    infinite = np.isinf(to_numpy(value))
+    if infinite.ndim == 0 or not infinite.any():
+        return reason
+    first = [int(i) for i in np.argwhere(infinite)[0]]
+    index = first[0] if len(first) == 1 else tuple(first)
+    return f"{reason} Infinite in {infinite.sum()} of {infinite.size} pairs, the first at index {index}."
+
+
+def _listed(values: np.ndarray[Any, Any]) -> str:
+    """The numbers of a batch, those in the middle of a long one left out, and its shape."""
+    text = np.array2string(
+        values, separator=", ", threshold=_SHOWN, edgeitems=3, formatter={"float_kind": lambda v: f"{v:.6g}"}
+    )
+    return f"{' '.join(text.split())} of shape {values.shape}"
+
+
+def _outer(bounds: np.ndarray[Any, Any], side: int) -> str:
+    """A bound in four digits, rounded outwards; those of a batch as a list."""
+    if bounds.ndim:
+        return _listed(bounds)
+    number = float(bounds)
+    if number == 0 or math.isinf(number):
+        return f"{number:g}"
+    step = 10.0 ** (math.floor(math.log10(number)) - 3)
+    return f"{(math.ceil if side > 0 else math.floor)(number / step) * step:.4g}"

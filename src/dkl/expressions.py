@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any, cast
 
 from dkl import families
+from dkl.divergences import kl
 from dkl.mixture import Mixture
 from dkl.representations import Counts, Logits, Probs, Representation
 
@@ -84,6 +85,11 @@ def _outcomes(kind: type) -> Callable[..., Representation]:
         made: Representation = kind(
             list(numbers[0]) if len(numbers) == 1 and isinstance(numbers[0], list) else list(numbers)
         )
+        # The numbers are looked at when something is measured: here, so that what is wrong is said of the text.
+        try:
+            kl(made, made)
+        except ValueError as error:
+            raise ValueError(str(error).replace("p[", f"{kind.__name__.lower()}[", 1)) from None
         return made
 
     return make
@@ -108,6 +114,8 @@ def _terms(node: ast.expr) -> Any:
         right, node = node.right, node.left
         yield from reversed(list(_terms(right)))
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        if isinstance(node.left, ast.Call):
+            raise ValueError(f"{ast.unparse(node)!r}: the weight comes first, as in 0.5*normal(0, 1)")
         yield _number(node.left), node.right
     else:
         yield None, node

@@ -338,3 +338,11 @@ def test_3_standard_output_cannot_be_written(tables: tuple[Path, Path]) -> None:
     assert done.returncode == 3
     assert done.stderr.startswith("dkl: error: standard output: cannot be written")
     assert done.stderr.count("\n") == 1
+
+
+def test_2_what_cuts_columns_means_nothing_for_arrays(run: Run, tmp_path: Path) -> None:
+    np.save(tmp_path / "p.npy", [[0.5, 0.5], [0.9, 0.1]])
+    for option in ("--bins", "--max-categories"):
+        done = run("compare", tmp_path / "p.npy", tmp_path / "p.npy", option, "8")
+        assert done.exit_code == 2
+        assert f"{option} is of tables" in done.output

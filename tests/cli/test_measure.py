@@ -86,6 +86,12 @@ def test_a_plot(run: Run, tmp_path: Path) -> None:
         (["normal(0, 1)", "normal(a, 1)"], "'a' is no number"),
         (["normal(0, 1)", "__import__('os')"], "there is no distribution '__import__'"),
         (["normal(0, 1)", "normal(0).sample()"], "is no distribution: write its name and parameters"),
+        (["probs(0.5, 0.6)", "probs(0.5, 0.5)"], "'probs(0.5, 0.6)': p sums to 1.1, not to 1"),
+        (["probs(0.5, 0.5)", "probs(-0.5, 1.5)"], "probs[0] = -0.5 is negative"),
+        (["counts(1, -2)", "counts(1, 2)"], "counts[1] = -2 is negative"),
+        (["probs()", "probs(1)"], "a distribution needs at least one outcome"),
+        (["normal(0, 1)*0.5 + 0.5*normal(1, 1)", "normal(0, 1)"], "the weight comes first, as in 0.5*normal(0, 1)"),
+        (["0.3*normal(0, 1) + 0.8*normal(1, 1)", "normal(0, 1)"], "the weights sum to 1.1, not to 1: divide them"),
         (["normal(0, 1)", "normal(0, 1) + normal(1, 1)"], "every part of a sum needs a weight"),
         (
             ["normal(0, 1)", "normal(0, 1, 2, 3)"],
@@ -130,3 +136,24 @@ def test_a_figure_of_two_densities() -> None:
         plots.densities(families.Normal(), families.Dirichlet([1, 1]))
     with pytest.raises(ValueError, match="axes holds 1: two are needed"):
         plots.densities(families.Normal(), families.Normal(), axes=[top])
+
+
+def test_what_samples_cannot_tell_is_said(run: Run) -> None:
+    heavy = ("measure", "uniform(0, 1)", "beta(1.9, 1.9)", "--divergence", "chi2", "--method", "monte_carlo")
+    text = " ".join(run(*heavy, "--seed", "0").output.split())
+    assert "Monte Carlo of χ²(P‖Q): the estimate and its interval cannot be trusted" in text
+    mixed = ("measure", "0.5*normal(0, 1) + 0.5*normal(3, 1)", "normal(0, 1)", "--divergence", "kl", "--seed", "0")
+    text = " ".join(run(*mixed, "--method", "monte_carlo").output.split())
+    assert "KL(P‖Q): between 1.66067 and 1.838 nats for certain" in text
+    made = json.loads(run(*mixed, "--method", "monte_carlo", "--json").output)
+    assert made["estimates"][0]["bounds"] == pytest.approx([1.66067, 1.838], rel=1e-4)
+
+
+def test_long_expressions_are_cut_in_the_report_and_the_legend(run: Run) -> None:
+    long = " + ".join(f"0.05*normal({k}, 1)" for k in range(20))
+    text = run("measure", long, "normal(0, 9)", "--divergence", "kl", env={"COLUMNS": "300"}).output
+    assert text.startswith(f"P = {long[:100]} … ({len(long) - 200} characters) … {long[-100:]}\n")
+    assert json.loads(run("measure", long, "normal(0, 9)", "--divergence", "kl", "--json").output)["p"] == long
+    top, _ = plots.densities(families.Normal(), families.Normal(1, 2), names=(long, "normal(1, 2)"))
+    labels = [text.get_text() for text in top.get_legend().get_texts()]
+    assert labels == [f"P = {long[:23]} … {long[-23:]}", "Q = normal(1, 2)"]

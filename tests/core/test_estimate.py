@@ -136,7 +136,8 @@ def test_to_dict_is_strict_json() -> None:
     assert batch["shape"] == [2]
     assert batch["value"][1] == 0
     assert some["value"] == [None, 0.0]
-    assert some["stderr"] == [0.0, 0.0]
+    assert some["status"] == ["infinite", "finite"]
+    assert some["stderr"] == some["error"] == [0.0, 0.0]
 
 
 def test_float_of_several_pairs_is_an_error() -> None:
@@ -162,7 +163,47 @@ def test_repr_shows_value_unit_direction_and_reason() -> None:
     assert "kl = inf nats" in shown
     assert "method exact" in shown
     assert "outcome 2" in shown
-    assert "2 values, shape (2,)" in repr(dkl.measure([P, Q], [P, Q]))
+
+
+def test_repr_of_a_batch_shows_its_values() -> None:
+    assert "kl = [0, inf] of shape (2,) nats" in repr(dkl.measure([P, P], [P, Q]))
+    p = np.stack([np.linspace(0.1, 0.8, 12), 1 - np.linspace(0.1, 0.8, 12)], axis=-1)
+    shown = repr(dkl.measure(p, [0.5, 0.5]))
+    assert "kl = [0.368064, 0.247496, 0.157187, ..., 0.0609168, 0.116321, 0.192745] of shape (12,) nats" in shown
+    assert "\n" not in shown
+    square = dkl.Estimate(np.eye(2), np.eye(2) / 10, "monte_carlo", "tv", "symmetric in P and Q", "")
+    assert repr(square).startswith("Estimate(tv = [[1, 0], [0, 1]] of shape (2, 2) ± 0.1 at most; symmetric")
+
+
+def test_bounds_are_shown_rounded_outwards_and_rescaled() -> None:
+    one = dkl.Estimate(
+        np.float64(1.0), np.float64(0.01), "monte_carlo", "kl", "from P to Q", "nats", bounds=(0.123456, 2.000001)
+    )
+    assert "for certain between 0.1234 and 2.001;" in repr(one)
+    assert one.to_dict()["bounds"] == [0.123456, 2.000001]
+    bits = one.rescaled(math.log(2), "bits")
+    assert bits.bounds == pytest.approx((0.123456 / math.log(2), 2.000001 / math.log(2)), rel=1e-15)
+    none = dkl.Estimate(
+        np.float64(1.0), 0.0, "monte_carlo", "kl", "from P to Q", "nats", bounds=(np.float64(0), np.float64(math.inf))
+    )
+    assert "for certain between 0 and inf;" in repr(none)
+    assert none.to_dict()["bounds"] == [0.0, None]
+    assert dkl.measure(P, P).to_dict()["bounds"] is None
+
+
+def test_the_reason_among_a_batch_of_distributions() -> None:
+    q = dkl.families.Uniform(0.0, [[3.0, 1.0], [0.5, 2.0]])
+    estimate = dkl.measure(dkl.families.Uniform(0.0, 1.5), q)
+    np.testing.assert_array_equal(np.isinf(estimate.value), [[False, True], [True, False]])
+    assert estimate.reason is not None
+    assert estimate.reason.endswith(". Infinite in 2 of 4 pairs, the first at index (0, 1).")
+    assert estimate.to_dict()["status"] == ["finite", "infinite", "infinite", "finite"]
+    chi2 = dkl.measure(dkl.families.Normal(0.0, [1.0, 3.0]), dkl.families.Normal(), dkl.chi2)
+    assert chi2.reason is not None
+    assert chi2.reason.endswith("Infinite in 1 of 2 pairs, the first at index 1.")
+    single = dkl.measure(dkl.families.Uniform(0, 2), dkl.families.Uniform(0, 1)).reason
+    assert single is not None
+    assert "pairs" not in single
 
 
 def test_measure_takes_only_divergences() -> None:

@@ -17,7 +17,8 @@ import dkl.methods
 from dkl import rules
 from dkl.density import Density
 from dkl.divergences import FAMILY
-from dkl.families.base import Distribution, positive
+from dkl.families.base import Distribution
+from dkl.families.constraints import positive
 from dkl.methods import series
 from dkl.mixture import Mixture
 from dkl.supports import Integers

@@ -25,7 +25,8 @@ from dkl._array import Array, Namespace, as_scalar, device_of, holds, namespace_
 from dkl.density import Density
 from dkl.divergences import Bhattacharyya, Divergence, Hellinger, Jeffreys, Power, Renyi
 from dkl.estimate import Estimate
-from dkl.families.base import Constraint, Distribution
+from dkl.families.base import Distribution
+from dkl.families.constraints import Constraint
 from dkl.families.multivariate import DiagonalNormal
 from dkl.families.normal import Normal
 from dkl.mixture import member

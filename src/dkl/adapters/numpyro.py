@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from dkl.adapters import Adapter, adapted, adapter, fields, member
 from dkl.adapters.derived import Transformed, independent
@@ -157,5 +157,18 @@ def _mixture(x: Any) -> Representation | None:
     components = adapted(x.component_distribution)
     if not isinstance(components, Distribution) or isinstance(components, Transformed | Density):
         return None
+    return Mixture(components, _weights(x))
+
+
+@_named("mixtures.MixtureGeneral")
+def _mixture_of_kinds(x: Any) -> Representation | None:
+    components = [adapted(component) for component in x.component_distributions]
+    if not all(isinstance(c, Distribution) and not isinstance(c, Transformed | Density) for c in components):
+        return None
+    return Mixture(cast("list[Distribution]", components), _weights(x))
+
+
+def _weights(x: Any) -> Any:
+    """Those of a mixture; NumPyro's sum to 1 as single precision does."""
     probs = x.mixing_distribution.probs
-    return Mixture(components, probs / probs.sum(-1, keepdims=True))
+    return probs / probs.sum(-1, keepdims=True)

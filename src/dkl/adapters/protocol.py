@@ -16,7 +16,7 @@ import numpy as np
 
 from dkl._array import Array, device_of, holds, namespace_of, to_numpy
 from dkl.adapters.derived import OneHot, Transformed, cells, one_of_batch
-from dkl.density import Density
+from dkl.density import Density, UnansweredError
 from dkl.families.base import Distribution
 from dkl.representations import Representation
 from dkl.supports import Integers, Interval, Matrices, Simplex, Support, Vectors
@@ -70,7 +70,7 @@ class Foreign(Density):
         return made
 
     def _log_prob(self, x: Array) -> Array:
-        given = self._function(x)
+        given = self._told(self._function, x)
         if namespace_of(given=given) is not self.xp:
             given = self.xp.asarray(to_numpy(given))
         return self.xp.astype(given, x.dtype)
@@ -85,7 +85,7 @@ class Foreign(Density):
             return super()._sample(shape, rng)
         # The batch's axes follow by themselves.
         n = math.prod(shape[: len(shape) - len(self.batch_shape)])
-        return to_numpy(self._draw(n, rng)).reshape(*shape, *self.event_shape)
+        return to_numpy(self._told(self._draw, n, rng)).reshape(*shape, *self.event_shape)
 
 
 def density(x: Any) -> Representation | None:
@@ -100,7 +100,8 @@ def density(x: Any) -> Representation | None:
     support = support_of(x)
     if support is None:
         support = _everything(event, not hasattr(x, "logpdf") and hasattr(x, "logpmf"))
-    sample = None if draw is None else lambda n, rng: to_numpy(draw((n,), rng))
+    log_prob = _answering(x, "log-density", log_prob)
+    sample = None if draw is None else _answering(x, "sampler", lambda n, rng: to_numpy(draw((n,), rng)))
     made = (
         Density(log_prob, sample, support)
         if not batch and len(event) < 2
@@ -126,6 +127,41 @@ def image(x: Any, base: Any, change: Any) -> Transformed | None:
         batch_shape=batch,
         event_shape=event,
     )
+
+
+def _answering(x: Any, what: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of the object that is named after it, and whose errors say whose they are."""
+    title = _title(x)
+
+    def asked(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            NotImplementedError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as e:
+            said = f": {e}" if str(e) else ""
+            raise UnansweredError(
+                f"the {what} of {title} failed with {type(e).__name__}{said}; dkl.Density takes a log_prob and sample "
+                "of your own in its place"
+            ) from e
+
+    asked.__name__ = title
+    return asked
+
+
+def _title(x: Any) -> str:
+    """An object by its class and parameters."""
+    if hasattr(x, "dist") and hasattr(x, "kwds"):
+        given = [*map(str, x.args), *(f"{name}={value}" for name, value in x.kwds.items())]
+        return f"{x.dist.name}({', '.join(given)})"
+    shown = repr(x)
+    return type(x).__name__ if "object at 0x" in shown or len(shown) > 80 else shown
 
 
 def shapes_of(x: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -59,6 +59,9 @@ _CONTINUOUS: dict[str, Made] = {
         member("InverseGaussian", mean=np.asarray(mu) * np.asarray(scale), shape=scale), loc
     ),
     "laplace": lambda loc, scale: member("Laplace", loc=loc, scale=scale),
+    # One over the square of a normal number.
+    "levy": lambda loc, scale: _at(member("InverseGamma", shape=0.5, scale=0.5 * np.asarray(scale)), loc),
+    "levy_l": lambda loc, scale: _at(member("InverseGamma", shape=0.5, scale=0.5 * np.asarray(scale)), loc, -1.0),
     "lognorm": lambda s, loc, scale: _at(member("LogNormal", loc=np.log(scale), scale=s), loc),
     "maxwell": lambda loc, scale: _at(member("Maxwell", scale=scale), loc),
     "norm": lambda loc, scale: member("Normal", loc=loc, scale=scale),

@@ -238,6 +238,8 @@ def compare(
         comparison = _measured(before, after, save_reference, settings | {"progress": progress})
         if comparison is None:
             return
+        if comparison.arrays and not comparison.columns:
+            _refuse_cells(bins=bins, max_categories=max_categories)
         if example:
             comparison = _named_example(comparison)
     if plot is not None:
@@ -258,6 +260,17 @@ def compare(
             raise Unmeasured(f"--fail-above holds for what was measured, and these were not: {names}; see the report")
     if len(comparison.unmeasured) == len(comparison):
         raise Unmeasured("nothing could be measured; the report says why")
+
+
+def _refuse_cells(**given: int | None) -> None:
+    """Refuse what says how a table's columns are cut into cells, where arrays of distributions were compared."""
+    for name, value in given.items():
+        if value is not None:
+            option = "--" + name.replace("_", "-")
+            raise click.UsageError(
+                f"{option} is of tables: arrays of distributions are compared outcome by outcome; leave it out, or say "
+                "--as samples."
+            )
 
 
 def _names(columns: tuple[str, ...]) -> list[str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +16,8 @@ from dkl.cli.output import check_standard_output, progress_bar, write
 if TYPE_CHECKING:
     from dkl.divergences import Divergence
     from dkl.estimate import Estimate
+
+_LONGEST = 200
 
 _EXAMPLES = """\b
 Examples:
@@ -90,7 +93,7 @@ def measure(
         raise Unmeasured(f"nothing could be measured: {estimates[0][1]}")
     write(_as_json(p, q, estimates) if as_json else _report(p, q, estimates))
     if plot is not None:
-        _draw(sides, plot)
+        _draw(sides, (p, q), plot)
 
 
 def _estimate(
@@ -107,19 +110,22 @@ def _estimate(
 
     base = 2 if unit == "bits" and member.unit else None
     try:
-        return member, dkl.measure(
-            sides[0], sides[1], member, method=method, base=base, rng=seed, rtol=rtol, progress=progress
-        )
+        with warnings.catch_warnings():
+            # What is warned of stands in the estimate, and the report tells it.
+            warnings.simplefilter("ignore", UserWarning)
+            return member, dkl.measure(
+                sides[0], sides[1], member, method=method, base=base, rng=seed, rtol=rtol, progress=progress
+            )
     except (TypeError, ValueError) as error:
         # What was tried is for those who write rules.
         return member, str(error).partition("; tried ")[0]
 
 
-def _draw(sides: list[Any], path: str) -> None:
+def _draw(sides: list[Any], names: tuple[str, str], path: str) -> None:
     from dkl.plots import densities
 
     def figure() -> Any:
-        return densities(*sides)[0].figure
+        return densities(*sides, names=names)[0].figure
 
     with failures():
         try:
@@ -181,18 +187,30 @@ def _report(p: str, q: str, estimates: list[tuple[Divergence, Estimate | str]]) 
             remarks.setdefault(made, []).append(member.symbol)
             continue
         table.add_row(Text(member.symbol), _figure(made), _error(made), made.unit, made.method.replace("_", " "))
-        if made.reason:
-            remarks.setdefault(made.reason, [])
+        if made.bounds is not None:
+            low, high = (float(bound) for bound in made.bounds)
+            certain = f"between {low:.6g} and {high:.6g} {made.unit} for certain, whatever the samples say"
+            remarks.setdefault(certain, []).append(member.symbol)
+        for remark in (made.reason, made.warning):
+            if remark:
+                remarks.setdefault(remark, [])
     lines = [f"{member.symbol}: {member.direction}" for member, _ in estimates if ":" in member.direction]
     lines += [f"{', '.join(symbols)}: {remark}" if symbols else remark for remark, symbols in remarks.items()]
     console = Console(highlight=False, width=None)
     with console.capture() as captured:
-        console.print(Text(f"P = {p}\nQ = {q}\n"))
+        console.print(Text(f"P = {_shown(p)}\nQ = {_shown(q)}\n"))
         console.print(table)
         console.print()
         for line in lines:
             console.print(Text(line))
     return captured.get()
+
+
+def _shown(text: str) -> str:
+    """An expression in one line, a long one without its middle; --json has it whole."""
+    text = " ".join(text.split())
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]} … ({len(text) - 2 * half} characters) … {text[-half:]}"
 
 
 def _figure(made: Estimate) -> str:

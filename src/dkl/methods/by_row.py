@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dkl._array import Array, to_numpy
+from dkl._array import Array, epsilon, to_numpy
 from dkl.divergences import Csiszar, Divergence
 from dkl.estimate import Estimate
 from dkl.families.base import beside
@@ -18,6 +18,9 @@ from dkl.mixture import member
 
 #: Of one pair and the relative error asked for: the value, the relative error reached, and why it is infinite.
 Measured = Callable[[Divergence, Any, Any, float], tuple[Array, float, str | None] | None]
+
+# How many roundings of the dtype an integral of densities is granted.
+_ROUNDINGS = 8
 
 
 def decided(divergence: Divergence) -> bool:
@@ -32,12 +35,17 @@ def by_row(
     rtol: float,
     measured: Measured,
     method: str,
-    short: Callable[[float], str | None],
+    short: Callable[[float, float], str | None],
 ) -> Estimate | None:
-    """Measure each pair of the batch; None if one declines. ``short`` says what is said of the worst relative error."""
+    """Measure each pair of the batch; None if one declines.
+
+    ``short`` tells what is said of the worst relative error and of the one that was wanted, if it is short of that.
+    """
     if not 0 < rtol < 1:
         raise ValueError(f"rtol = {rtol!r} is no relative error: it lies strictly between 0 and 1")
     p, q = beside(p, q)
+    # No answer, and no density of another library, has more digits than its dtype.
+    rtol = max(rtol, _ROUNDINGS * epsilon(p.xp, p.xp.result_type(p.dtype, q.dtype)))
     shape = np.broadcast_shapes(p.batch_shape, q.batch_shape)
     values, errors, reasons = [], [], []
     for row in np.ndindex(*shape):
@@ -50,7 +58,7 @@ def by_row(
         reasons.append(made[2])
     xp = p.xp
     value = xp.reshape(xp.stack(values), shape) if values else xp.zeros(shape)
-    warning = short(max(errors, default=0.0))
+    warning = short(max(errors, default=0.0), rtol)
     if warning:
         warnings.warn(warning, UserWarning, stacklevel=3)
     reason = next((r for r in reasons if r), f"{divergence.symbol} exceeds the largest number.")
@@ -58,7 +66,7 @@ def by_row(
     # In the unit of the values; 0 beside an infinite one.
     host = to_numpy(estimate.value)
     bound = np.reshape(errors, host.shape) * np.abs(np.where(np.isfinite(host), host, 0.0))
-    return replace(estimate, error=np.float64(bound) if bound.ndim == 0 else bound)
+    return replace(estimate, error=np.float64(bound) if bound.ndim == 0 else bound, warning=warning)
 
 
 def of_row(row: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -203,7 +203,7 @@ def series(
         return None
     wanted = RTOL if rtol is None else rtol
 
-    def short(worst: float) -> str | None:
+    def short(worst: float, wanted: float) -> str | None:
         lack = f"the sum of {divergence.symbol} may lack a share of about {worst:.1g}"
         return f"{lack}, more than rtol = {wanted:g}" if worst > 10 * wanted else None
 

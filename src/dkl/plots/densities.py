@@ -23,15 +23,20 @@ _POINTS = 2001
 _LEFT_OUT = 0.002
 _DRAWS = 4000
 _MOST_BARS = 400
+_LONGEST = 50
 
 
-def densities(p: Distribution, q: Distribution, *, axes: Sequence[Axes] | None = None) -> tuple[Axes, Axes]:
+def densities(
+    p: Distribution, q: Distribution, *, names: tuple[str, str] = ("", ""), axes: Sequence[Axes] | None = None
+) -> tuple[Axes, Axes]:
     """Draw two distributions of a number, and under them p·log(p/q), whose area is KL(P‖Q).
 
     Parameters
     ----------
     p, q : Distribution
         Single distributions of a number, continuous or of whole numbers.
+    names
+        What P and Q are, for the legend; long ones are cut.
     axes
         Two axes, for the densities and for what they add to KL; by default those of a new figure.
 
@@ -76,9 +81,10 @@ def densities(p: Distribution, q: Distribution, *, axes: Sequence[Axes] | None =
     terms = np.where(both, heights[0] * (np.where(both, log_p, 0.0) - np.where(both, log_q, 0.0)), np.nan)
     terms[~inside] = 0.0
     whole = isinstance(p.support, Integers)
-    for height, colour, label in zip(heights, (REFERENCE, CURRENT), ("P", "Q"), strict=True):
+    for height, colour, letter, name in zip(heights, (REFERENCE, CURRENT), ("P", "Q"), names, strict=True):
+        label = f"{letter} = {_cut(name)}" if name else letter
         if whole:
-            top.vlines(x + (0.15 if label == "Q" else -0.15), 0, height, color=colour, linewidth=2, label=label)
+            top.vlines(x + (0.15 if letter == "Q" else -0.15), 0, height, color=colour, linewidth=2, label=label)
         else:
             top.plot(x, height, color=colour, label=label)
             top.fill_between(x, height, color=colour, alpha=0.15, linewidth=0)
@@ -104,6 +110,12 @@ def densities(p: Distribution, q: Distribution, *, axes: Sequence[Axes] | None =
     top.legend(frameon=False)
     bottom.set_xlabel("outcome")
     return top, bottom
+
+
+def _cut(name: str) -> str:
+    """A name that fits into the legend, its end kept; a dollar sign would begin mathematics."""
+    half = (_LONGEST - 3) // 2
+    return (name if len(name) <= _LONGEST else f"{name[:half]} … {name[-half:]}").replace("$", r"\$")
 
 
 def _places(p: Distribution, q: Distribution) -> Any:

@@ -49,7 +49,7 @@ def quadrature(
         return None
     wanted = (RTOL if dimension == 1 else RTOL_PLANE) if rtol is None else rtol
 
-    def short(worst: float) -> str | None:
+    def short(worst: float, wanted: float) -> str | None:
         came = f"quadrature of {divergence.symbol} came to a relative error of about {worst:.1g}"
         return f"{came}, not of rtol = {wanted:g}" if worst > wanted else None
 

@@ -1,13 +1,4 @@
-"""Mixtures of distributions: densities that are weighted sums, and rigorous bounds on the KL of two of them.
-
-References
-----------
-.. [1] J. Hershey, P. Olsen, "Approximating the Kullback Leibler divergence between Gaussian mixture models", ICASSP
-   (2007).
-.. [2] J.-L. Durrieu, J.-P. Thiran, F. Kelly, "Lower and upper bounds for approximation of the Kullback-Leibler
-   divergence between Gaussian mixture models", ICASSP (2012).
-.. [3] A. Kolchinsky, B. Tracey, "Estimating mixture entropy with pairwise distances", Entropy 19 (2017).
-"""
+"""Mixtures of distributions: densities that are weighted sums."""
 
 from __future__ import annotations
 
@@ -19,16 +10,15 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from dkl._array import Array, as_array, as_scalar, holds, logsumexp, to_numpy
+from dkl._array import Array, as_array, as_scalar, epsilon, holds, logsumexp, to_numpy
 from dkl.density import Unsaid
-from dkl.families.base import Constraint, Distribution, ExponentialFamily, beside, related
-from dkl.families.normal import Normal
+from dkl.families.base import Distribution, beside
+from dkl.families.constraints import Constraint
+from dkl.families.exponential import ExponentialFamily
 from dkl.supports import Integers, Interval, Support
 
 # The most numbers that a log-density of a mixture holds at once.
 _BLOCK = 1 << 22
-# Rounds of the variational upper bound; it falls with each and is a bound after any.
-_ROUNDS = 60
 
 share = Constraint("a non-negative number", lambda xp, x: (x >= 0) & xp.isfinite(x), ndim=1)
 
@@ -46,8 +36,8 @@ class Mixture(Distribution):
     Raises
     ------
     ValueError
-        If a weight is negative or not finite, weights do not sum to 1 within 1.5e-8, or there are not as many of them
-        as components.
+        If a weight is negative or not finite, weights do not sum to 1 within √ε of their dtype (1.5e-8 in float64), or
+        there are not as many of them as components.
     TypeError
         If the components are no distributions, or those of a list have outcomes of different shapes.
 
@@ -74,7 +64,7 @@ class Mixture(Distribution):
         if given != count:
             raise ValueError(f"Mixture: {given} weights for {count} components")
         total = self.xp.sum(self.parameters["weights"], axis=-1)
-        close = self.xp.abs(total - 1.0) <= 1.5e-8
+        close = self.xp.abs(total - 1.0) <= math.sqrt(epsilon(self.xp, self.given["weights"].dtype))
         if holds(self.xp.all(close)) is False:
             worst = to_numpy(total)[~to_numpy(close)].ravel()[0]
             raise ValueError(f"Mixture: the weights sum to {worst:.9g}, not to 1: divide them by their sum")
@@ -214,12 +204,12 @@ class Mixture(Distribution):
         whole = self.xp.broadcast_to(weights, (*self.batch_shape, weights.shape[-1]))
         # The last axis of a batch of components is no part of the mixture's.
         here = whole[(*index, slice(None))]
-        made: Mixture = _remade(self, {"weights": here}, tuple(here.shape[:-1]))
+        made: Mixture = remade(self, {"weights": here}, tuple(here.shape[:-1]))
         if isinstance(self._parts, Distribution):
-            wide = _broadcast(self._parts, (*self.batch_shape, self._parts.batch_shape[-1]))
+            wide = broadcast(self._parts, (*self.batch_shape, self._parts.batch_shape[-1]))
             made._parts = member(wide, (*index, slice(None)))
         else:
-            made._parts = [member(_broadcast(c, self.batch_shape), index) for c in self._parts]
+            made._parts = [member(broadcast(c, self.batch_shape), index) for c in self._parts]
         return made
 
     def moved(self, xp: Any, like: Array) -> Self:
@@ -274,12 +264,12 @@ def _gathered(components: Any) -> Distribution | list[Distribution]:
         return parts
     xp = first.xp
     shape = np.broadcast_shapes(*(p.batch_shape for p in parts))
-    wide = [_broadcast(p, shape) for p in parts]
+    wide = [broadcast(p, shape) for p in parts]
     try:
         parameters = {n: xp.stack([p.parameters[n] for p in wide], axis=len(shape)) for n in first.parameters}
     except (ValueError, RuntimeError, TypeError):
         return parts  # parameters of different shapes
-    stacked: Distribution = _remade(first, parameters, (*shape, len(parts)))
+    stacked: Distribution = remade(first, parameters, (*shape, len(parts)))
     return stacked
 
 
@@ -289,15 +279,15 @@ def member(distribution: Distribution, index: tuple[Any, ...]) -> Any:
         return distribution._member(index) if distribution.batch_shape else distribution
     if not distribution.batch_shape:
         return distribution
-    wide = _broadcast(distribution, distribution.batch_shape)
+    wide = broadcast(distribution, distribution.batch_shape)
     parameters = {}
     for name, x in wide.parameters.items():
         rest = (slice(None),) * distribution.constraints[name].ndim
         parameters[name] = x[(*index, *rest)]
-    return _remade(distribution, parameters, np.broadcast_to(0, distribution.batch_shape)[index].shape)
+    return remade(distribution, parameters, np.broadcast_to(0, distribution.batch_shape)[index].shape)
 
 
-def _remade(distribution: Any, parameters: dict[str, Array], batch_shape: tuple[int, ...]) -> Any:
+def remade(distribution: Any, parameters: dict[str, Array], batch_shape: tuple[int, ...]) -> Any:
     """The same kind of distribution with other parameters, known to be good."""
     made = object.__new__(type(distribution))
     made.__dict__.update(distribution.__dict__)
@@ -312,7 +302,7 @@ def detached(distribution: Any) -> Any:
     if not distribution.xp.__name__.split(".")[0].startswith("jax"):
         return distribution
     stop = sys.modules["jax"].lax.stop_gradient
-    made = _remade(
+    made = remade(
         distribution,
         {n: distribution.xp.asarray(stop(x)) for n, x in distribution.parameters.items()},
         distribution.batch_shape,
@@ -323,7 +313,8 @@ def detached(distribution: Any) -> Any:
     return made
 
 
-def _broadcast(distribution: Distribution, shape: tuple[int, ...]) -> Any:
+def broadcast(distribution: Distribution, shape: tuple[int, ...]) -> Any:
+    """The same distributions with parameters that all have the batch's whole shape."""
     if hasattr(distribution, "_member"):
         return distribution
     parameters = {}
@@ -331,7 +322,7 @@ def _broadcast(distribution: Distribution, shape: tuple[int, ...]) -> Any:
         ndim = distribution.constraints[name].ndim
         rest = tuple(x.shape)[len(x.shape) - ndim :]
         parameters[name] = distribution.xp.broadcast_to(x, (*shape, *rest))
-    return _remade(distribution, parameters, shape)
+    return remade(distribution, parameters, shape)
 
 
 def _hull(one: Support, other: Support) -> Support:
@@ -344,138 +335,3 @@ def _hull(one: Support, other: Support) -> Support:
     if type(one) is not type(other):
         raise TypeError(f"Mixture: components live on {one.name} and on {other.name}")
     return one
-
-
-def kl_bounds(p: Any, q: Any) -> tuple[Any, Any] | None:
-    """A rigorous lower and upper bound on KL(P‖Q) of two mixtures of one exponential family, in any dimension.
-
-    Parameters
-    ----------
-    p, q : Mixture or ExponentialFamily
-        Mixtures of a batch, or of a list, of one exponential family, or members of it.
-
-    Returns
-    -------
-    (low, high) : arrays or scalars, or None
-        In nats; None where the components are not of one exponential family.
-
-    Notes
-    -----
-    With the weights π of P and ω of Q, and BC = ∫ √(pq), the upper bound is the lesser of the variational bound of
-    [1], eq. 20, and
-
-        Σ π_a·(log Σ π_a'·BC(a, a') − log Σ ω_b·exp(−KL(a‖b))),
-
-    whose first part bounds the negative entropy of P from above ([3], eq. 14) and whose second the cross-entropy ([2],
-    eq. 13). The lower is the greatest of 0, of
-
-        Σ π_a·(log Σ π_a'·exp(−KL(a‖a')) − 2·log Σ √ω_b·BC(a, b)),
-
-    by KL ≥ Rényi's divergence of order 1/2, and for Gaussian components of [2], eq. 17, where the last sum is
-    log Σ ω_b·∫ p_a·q_b and the entropy of a is subtracted. O(components²) closed forms.
-
-    Examples
-    --------
-    >>> import dkl
-    >>> from dkl.mixture import Mixture, kl_bounds
-    >>> p = Mixture(dkl.families.Normal([-2.0, 2.0], 1.0), [0.5, 0.5])
-    >>> low, high = kl_bounds(p, dkl.families.Normal(0.0, 2.0))
-    >>> bool(0 <= low <= 0.0942 <= high)
-    True
-    """
-    left, right = _as_batch(p), _as_batch(q)
-    if left is None or right is None:
-        return None
-    together = related(left[0], right[0])
-    if together is None:
-        return None
-    (a, log_pi), (b, log_omega) = (together[0], left[1]), (together[1], right[1])
-    xp = a.xp
-    kl_ab, overlap_ab = _pairwise(a, b)
-    kl_aa, overlap_aa = _pairwise(a, a)
-    pi = xp.exp(log_pi)
-
-    own_low = logsumexp(xp, log_pi[..., None, :] - kl_aa)
-    own_high = logsumexp(xp, log_pi[..., None, :] + overlap_aa)
-    cross_low = logsumexp(xp, log_omega[..., None, :] - kl_ab)
-    cross_high = 2.0 * logsumexp(xp, 0.5 * log_omega[..., None, :] + overlap_ab)
-    low = _mean(xp, pi, own_low - cross_high)
-    product = _log_products(a, b)
-    if product is not None:
-        with_products = own_low - logsumexp(xp, log_omega[..., None, :] + product) - xp.astype(a._entropy(), pi.dtype)
-        low = xp.maximum(low, _mean(xp, pi, with_products))
-    high = xp.minimum(_mean(xp, pi, own_high - cross_low), _variational(xp, log_pi, log_omega, kl_ab))
-    low, high = (as_scalar(xp.where(x > 0, x, 0.0)) for x in (low, high))
-    return low, high
-
-
-def _mean(xp: Any, weights: Array, values: Array) -> Array:
-    return xp.sum(xp.where(weights > 0, weights * xp.where(weights > 0, values, 0.0), 0.0), axis=-1)
-
-
-def _as_batch(x: Any) -> tuple[ExponentialFamily, Array] | None:
-    """The components as one batch, and the logarithms of their weights."""
-    if isinstance(x, Mixture):
-        return (x._parts, x._log_weights()) if isinstance(x._parts, ExponentialFamily) else None
-    if not isinstance(x, ExponentialFamily):
-        return None
-    dtype = next(iter(x.parameters.values())).dtype
-    return _inserted(_broadcast(x, x.batch_shape), -1), x.xp.zeros((*x.batch_shape, 1), dtype=dtype)
-
-
-def _inserted(x: Any, axis: int) -> Any:
-    """The batch with an axis of length 1 before its last one, or after it."""
-    parameters = {n: x.xp.expand_dims(v, axis=axis - x.constraints[n].ndim) for n, v in x.parameters.items()}
-    shape = list(x.batch_shape)
-    shape.insert(len(shape) + axis + 1, 1)
-    return _remade(x, parameters, tuple(shape))
-
-
-def _pairwise(a: Any, b: Any) -> tuple[Array, Array]:
-    """KL(a‖b), and log ∫ √(a·b), of every pair, one row of pairs after another: a table of matrices would not fit."""
-    xp = a.xp
-    whole = _broadcast(a, a.batch_shape)
-    kls, overlaps = [], []
-    for k in range(a.batch_shape[-1]):
-        one = member(whole, (..., slice(k, k + 1)))
-        kls.append(one._kl(b))
-        middle, _ = one.mixed(b, 0.5)
-        overlaps.append(-0.5 * (middle._kl(one) + middle._kl(b)))
-    return xp.stack(kls, axis=-2), xp.stack(overlaps, axis=-2)
-
-
-def _log_products(a: Any, b: Any) -> Array | None:
-    """The logarithm of ∫ a·b of every pair, for families whose densities are exp(θ·T − A) without a factor that varies.
-
-    The product is then exp(A(θ_a + θ_b) − A(θ_a) − A(θ_b)) times the member of θ_a + θ_b: its value at any one point
-    tells the factor.
-    """
-    if not (type(a) is Normal or getattr(a, "constant_carrier", False)):
-        return None
-    xp, whole, rows = a.xp, _broadcast(a, a.batch_shape), []
-    for k in range(a.batch_shape[-1]):
-        one = member(whole, (..., slice(k, k + 1)))
-        theta = tuple(s + t for s, t in zip(one._natural(), b._natural(), strict=True))
-        joint = one._with_natural(theta)
-        at = joint._mean()
-        rows.append(one._log_prob(at) + b._log_prob(at) - joint._log_prob(at))
-    return xp.stack(rows, axis=-2)
-
-
-def _variational(xp: Any, log_pi: Array, log_omega: Array, kl: Array) -> Array:
-    """The variational upper bound: Σ φ·(log(φ/ψ) + KL(a‖b)) with φ summing to π over b and ψ to ω over a."""
-    log_pi, log_omega = log_pi[..., :, None], log_omega[..., None, :]
-    log_phi = log_pi + log_omega + 0.0 * kl
-    log_psi = log_phi
-    for _ in range(_ROUNDS):
-        log_psi = log_omega + log_phi - _safe(xp, logsumexp(xp, xp.matrix_transpose(log_phi)))[..., None, :]
-        tilted = log_psi - kl
-        log_phi = log_pi + tilted - _safe(xp, logsumexp(xp, tilted))[..., None]
-    some = (log_phi > -math.inf) & (log_psi > -math.inf)
-    phi = xp.where(some, xp.exp(log_phi), 0.0)
-    inner = xp.where(some, log_phi, 0.0) - xp.where(some, log_psi, 0.0) + xp.where(some, kl, 0.0)
-    return xp.sum(phi * inner, axis=(-2, -1))
-
-
-def _safe(xp: Any, x: Array) -> Array:
-    return xp.where(x > -math.inf, x, 0.0)

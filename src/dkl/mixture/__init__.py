@@ -1,0 +1,6 @@
+"""Mixtures of distributions, and rigorous bounds on the KL of two of them."""
+
+from dkl.mixture.bounds import kl_bounds
+from dkl.mixture.density import Mixture, detached, member
+
+__all__ = ["Mixture", "detached", "kl_bounds", "member"]
