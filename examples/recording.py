@@ -28,7 +28,7 @@ class Recorder:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            self._lines = (self.folder / "metrics.jsonl").open("x", encoding="utf-8")
+            self._lines = (self.folder / "metrics.jsonl").open("x", encoding="utf-8", buffering=1)
         except FileExistsError:
             raise FileExistsError(
                 f"{self.folder} holds a run already: choose another folder, or move it away"

@@ -10,16 +10,22 @@ from torch import Tensor
 Reduction = Literal["mean", "sum", "none"]
 
 
-def visible(values: Tensor, mask: Tensor | None, fill: float = 0.0) -> Tensor:
+def visible(values: Tensor, mask: Tensor | None, fill: float = 0.0, name: str = "values") -> Tensor:
     """Values with ``fill`` where the mask is 0, so that not even a NaN there reaches the result or its gradient."""
     if mask is None:
         return values
-    kept = mask if mask.dtype == torch.bool else mask != 0
-    try:
-        return torch.where(kept, values, fill)
-    except RuntimeError:
-        shapes = f"mask of shape {tuple(mask.shape)} does not broadcast against values of shape {tuple(values.shape)}"
-        raise ValueError(f"{shapes}: give one number for each row") from None
+    if not _fits(mask, values):
+        raise ValueError(
+            f"the mask of shape {tuple(mask.shape)} does not broadcast to the {name} of shape {tuple(values.shape)}: "
+            "give one number for each of them"
+        )
+    return torch.where(mask != 0, values, fill)
+
+
+def _fits(mask: Tensor, values: Tensor) -> bool:
+    # Beside values of shape (n, 1) a mask of shape (n,) would make n × n of them.
+    off = values.ndim - mask.ndim
+    return off >= 0 and all(m in (1, n) for m, n in zip(mask.shape, values.shape[off:], strict=True))
 
 
 def reduced(values: Tensor, reduction: Reduction = "mean", mask: Tensor | None = None) -> Tensor:
