@@ -215,6 +215,8 @@ def log_prob_of(x: Any) -> LogProb | None:
         return None
     if "torch" in _library(x):
         return _torch_log_prob(x)
+    if "numpyro" in _library(x):
+        return _numpyro_log_prob(x, own)
     if "scipy" in _library(x):
 
         def by_numpy(outcomes: Array) -> Array:
@@ -242,6 +244,23 @@ def _torch_log_prob(x: Any) -> LogProb:
         inside = inside_of(outcomes)
         value = unchecked.log_prob(outcomes)
         return value if holds(inside.all()) is not False else torch.where(inside, value, -math.inf)
+
+    return log_prob
+
+
+def _numpyro_log_prob(x: Any, own: LogProb) -> LogProb:
+    import jax
+
+    outcome_ndim = len(x.batch_shape) + len(x.event_shape)
+
+    def log_prob(outcomes: Array) -> Array:
+        if isinstance(outcomes, jax.core.Tracer) or len(outcomes.shape) <= outcome_ndim:
+            return own(outcomes)
+        # Every operation is compiled anew for every shape: as many outcomes as a power of two make few of them.
+        host = np.asarray(outcomes)
+        count = len(host)
+        padded = max(64, 1 << (count - 1).bit_length()) if count else 0
+        return own(np.concatenate([host, np.repeat(host[-1:], padded - count, axis=0)]))[:count]
 
     return log_prob
 
