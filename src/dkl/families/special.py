@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dkl._array import Array, Namespace, device_of, epsilon, expm1_minus
+from dkl._array import Array, Namespace, device_of, epsilon, expm1_minus, is_numpy
 from dkl.kernels import trace
 
 # Bernoulli numbers B_2, B_4, …: the coefficients of Stirling's series [1, eq. 5.11.1].
@@ -300,14 +300,23 @@ def lower_solve(xp: Namespace, lower: Array, x: Array) -> Array:
     return xp.concat([first, second], axis=-2)
 
 
+# As many numbers at a time stay in a core's cache, and keep BLAS from waking threads for a product of small matrices.
+_BLOCK = 1 << 18
+
+
 def lower_apply(xp: Namespace, lower: Array, v: Array) -> Array:
     """L⁻¹·v of vectors along the last axis; of many to one matrix by its inverse, in products of matrices."""
     many = v.ndim + 1 - lower.ndim
     if many <= 0 or math.prod(v.shape[:many]) < v.shape[-1]:
         return lower_solve(xp, lower, v[..., None])[..., 0]
-    inverse = lower_solve(xp, lower, identity(xp, lower))
-    columns = xp.moveaxis(xp.reshape(v, (math.prod(v.shape[:many]), *v.shape[many:])), 0, -1)
-    solved = xp.moveaxis(inverse @ columns, -1, 0)
+    inverse = xp.matrix_transpose(lower_solve(xp, lower, identity(xp, lower)))
+    rows = xp.reshape(v, (math.prod(v.shape[:many]), *v.shape[many:]))
+    count, each = rows.shape[0], math.prod(rows.shape[1:])
+    step = max(1, _BLOCK // each) if is_numpy(xp) else count
+    parts = [
+        xp.moveaxis(xp.moveaxis(rows[at : at + step, ...], 0, -2) @ inverse, -2, 0) for at in range(0, count, step)
+    ]
+    solved = parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
     return xp.reshape(solved, (*v.shape[:many], *solved.shape[1:]))
 
 
