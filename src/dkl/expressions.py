@@ -53,7 +53,7 @@ def parse(text: str) -> Representation:
     try:
         node = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        place = f" at character {error.offset}" if isinstance(error, SyntaxError) and error.offset else ""
+        place = f" at character {error.offset} ({error.msg})" if isinstance(error, SyntaxError) and error.offset else ""
         raise ValueError(f"{text!r}: not an expression{place}; write for example 'normal(0, 1)'") from None
     try:
         return _read(node)
@@ -153,4 +153,8 @@ def _number(node: ast.expr) -> Any:
         sign, node = (-sign if isinstance(node.op, ast.USub) else sign), node.operand
     if isinstance(node, ast.Constant) and type(node.value) in (int, float):
         return sign * float(cast(float, node.value))
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        over, under = _number(node.left), _number(node.right)
+        if isinstance(over, float) and isinstance(under, float) and under:
+            return sign * over / under
     raise ValueError(f"{ast.unparse(node)!r} is no number")

@@ -145,13 +145,25 @@ def _search(name: str, divergence: type, p: type, q: type, method: str | None) -
 
 def _nothing(name: str, divergence: type, p: type, q: type, method: str | None) -> str:
     wanted = METHODS if method is None else (method,)
-    tried = sorted({str(r) for r in _rules if r.method in wanted and r.divergence in (name, *_keys(divergence))})
-    return (
-        f"nothing measures {name} between a {p.__name__} and a {q.__name__}"
-        + (f" by method {method!r}" if method else "")
-        + f"; tried {'; '.join(tried) or 'nothing: no rule is registered for it'}"
-        + ("; dkl.compare and dkl.wasserstein take samples" if "Samples" in (p.__name__, q.__name__) else "")
-    )
+    names = (name, *_keys(divergence))
+    near = [r for r in _rules if r.method in wanted and r.divergence in names and (r.p in _keys(p) or r.q in _keys(q))]
+    tried = sorted(map(str, near))
+    if len(tried) > _SHOWN:
+        tried = [*tried[:_SHOWN], f"and {len(tried) - _SHOWN} more"]
+    said = f"nothing measures {name} between a {p.__name__} and a {q.__name__}"
+    said += f" by method {method!r}" if method else ""
+    said += f"; tried {'; '.join(tried) or 'nothing: no rule is registered for it'}"
+    sides = {p.__name__, q.__name__}
+    if "Samples" in sides:
+        said += "; dkl.compare and dkl.wasserstein take samples, and a family's from_mean_parameters fits a member to them"
+    elif len(sides & _LISTS) == 1:
+        said += "; an array holds the probabilities of a list of outcomes: samples would be dkl.Samples(x)"
+    return said
+
+
+# So many rules are named that were tried.
+_SHOWN = 6
+_LISTS = {"Probs", "LogProbs", "Logits", "Counts"}
 
 
 def evaluate(

@@ -157,3 +157,11 @@ def test_long_expressions_are_cut_in_the_report_and_the_legend(run: Run) -> None
     top, _ = plots.densities(families.Normal(), families.Normal(1, 2), names=(long, "normal(1, 2)"))
     labels = [text.get_text() for text in top.get_legend().get_texts()]
     assert labels == [f"P = {long[:23]} … {long[-23:]}", "Q = normal(1, 2)"]
+
+
+def test_fractions_and_what_is_not_closed() -> None:
+    assert parse("beta(1/2, -3/-2)").parameters == parse("beta(0.5, 1.5)").parameters  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match=r"'1 / 0' is no number"):
+        parse("normal(0, 1/0)")
+    with pytest.raises(ValueError, match=r"'\(' was never closed"):
+        parse("normal(0, 1")

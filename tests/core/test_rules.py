@@ -137,6 +137,8 @@ def test_no_rule_says_what_was_tried() -> None:
     ) as caught:
         dkl.kl(Animal(0), [1.0])
     assert "exact: Divergence(FiniteOutcomes, FiniteOutcomes)" in str(caught.value)
+    with pytest.raises(TypeError, match=r"samples would be dkl\.Samples\(x\)$"):
+        dkl.kl([0.5, 0.5], dkl.families.Normal(0, 1))
     with pytest.raises(TypeError, match="nothing measures kl between a Samples and a Samples"):
         dkl.kl(dkl.Samples([1.0]), dkl.Samples([2.0]))
     rules._rules[:] = [known for known in rules._rules if known.method != "estimator"]

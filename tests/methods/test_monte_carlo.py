@@ -270,3 +270,10 @@ def test_what_it_refuses(p, q, options, words):
 def test_it_declines():
     with pytest.raises(TypeError, match=r"nothing measures renyi\(inf\)"):
         measured(dkl.Renyi(math.inf), P, Q)
+
+
+def test_as_many_samples_as_were_asked_for() -> None:
+    asked = measured(dkl.kl, P, Q, rng=0, samples=1 << 16)
+    assert asked.samples == 1 << 16
+    # With a relative error beside it, the number is the most.
+    assert measured(dkl.kl, P, Q, rng=0, samples=1 << 16, rtol=0.5).samples < 1 << 12

@@ -42,7 +42,7 @@ def measure(
     rtol : float, optional
         The relative error at which quadrature and sampling stop.
     samples : int, optional
-        The number of samples of each side at which Monte Carlo stops in any case.
+        How many samples of P and Q together Monte Carlo draws; with ``rtol``, at most.
     progress : callable, optional
         Called now and then by Monte Carlo with the samples drawn, the most that will be, and the relative error so far.
     axis : int, tuple of int, or None

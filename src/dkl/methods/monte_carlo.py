@@ -334,14 +334,17 @@ def sampled(
     q: Any,
     *,
     rng: Any = None,
-    rtol: float = RTOL,
-    samples: int = SAMPLES,
+    rtol: float | None = None,
+    samples: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[Result, str | None]:
-    """Draw until the standard error is ``rtol`` of the value, or ``samples`` are drawn.
+    """Draw until the standard error is ``rtol`` of the value, or ``samples`` are drawn; of these two, what is given.
 
     Also returned: why the value is infinite, if it is.
     """
+    if rtol is None:
+        rtol = RTOL if samples is None else 0.0
+    samples = SAMPLES if samples is None else samples
     sampler = Sampler(divergence, p, q, np.random.default_rng(rng))
     if not sampler.sources:
         raise ValueError(
@@ -359,15 +362,16 @@ def sampled(
         value = np.abs(_seen(result.value))
         finite = np.isfinite(value)
         with np.errstate(divide="ignore", invalid="ignore"):
-            excess = np.where(finite & (result.stderr > 0), result.stderr / (rtol * value), 0.0)
+            excess = np.where(finite & (result.stderr > 0), result.stderr / value, 0.0)
         worst = float(excess.max()) if excess.size else 0.0
         if progress is not None:
-            progress(sampler.samples, most * len(sampler.sources), worst * rtol)
+            progress(sampler.samples, most * len(sampler.sources), worst)
         drawn = sampler.samples // len(sampler.sources)
-        if worst <= 1 or drawn >= most:
+        if drawn >= most or (rtol > 0 and worst <= rtol):
             break
         # As many as the error asks for, and a tenth more; at most eight times what there is.
-        wanted = int(min(drawn * min(1.1 * worst**2, 8.0), most)) - drawn
+        times = min(1.1 * (worst / rtol) ** 2, 8.0) if rtol > 0 else math.inf
+        wanted = int(min(drawn * times, most)) - drawn
         n = min(max(-(-wanted // _GROUPS), 1) * _GROUPS, most - drawn)
     distrust = sampler.distrust()
     notes = result.notes if distrust is None else (*result.notes, distrust)
@@ -406,8 +410,8 @@ def monte_carlo(
         p,
         q,
         rng=rng,
-        rtol=RTOL if rtol is None else rtol,
-        samples=SAMPLES if samples is None else samples,
+        rtol=rtol,
+        samples=samples,
         progress=progress,
     )
     warning = "; ".join(f"Monte Carlo of {divergence.symbol}: {note}" for note in result.notes) or None
