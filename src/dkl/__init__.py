@@ -111,13 +111,14 @@ _HOMES = {
     "density": "Density",
     "mixture": "Mixture",
     "adapters": "",
+    "doctor": "",
     "families": "",
     "plots": "",
     "training": "",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
-__all__ = ["__version__", *_HOME_OF, "adapters", "families", "plots", "training"]
+__all__ = ["__version__", *_HOME_OF, "adapters", "doctor", "families", "plots", "training"]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,9 @@ def _python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["compare", "--help"], ["completion", "bash"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["compare", "--help"], ["doctor", "--help"], ["completion", "bash"]]
+)
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = """
 import sys
@@ -83,13 +85,14 @@ main()
 
 def test_version_and_help(run: Run) -> None:
     assert run("--version").output == f"dkl, version {__version__}\n"
-    for arguments in (["--help"], ["-h"], ["compare", "--help"], ["measure", "--help"]):
+    for arguments in (["--help"], ["-h"], ["compare", "--help"], ["measure", "--help"], ["doctor", "--help"]):
         text = run(*arguments).output
         assert "Examples:" in text
-        assert ("dkl measure" if "measure" in arguments else "dkl compare --example") in text
-    assert [line.split()[0] for line in run("--help").output.split("Commands:\n")[1].splitlines()[:3]] == [
+        assert f"dkl {arguments[0] if len(arguments) > 1 else 'compare'}" in text
+    assert [line.split()[0] for line in run("--help").output.split("Commands:\n")[1].splitlines()[:4]] == [
         "compare",
         "measure",
+        "doctor",
         "completion",
     ]
     assert "0  measured" in run("compare", "--help").output

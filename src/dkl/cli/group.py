@@ -11,6 +11,7 @@ from dkl._version import __version__
 _COMMANDS = {
     "compare": "dkl.cli.compare",
     "measure": "dkl.cli.measure",
+    "doctor": "dkl.cli.doctor",
     "completion": "dkl.cli.completion",
 }
 """Each command's module, which holds it under the command's own name."""
@@ -20,6 +21,7 @@ Examples:
   dkl compare --example
   dkl compare january.parquet july.parquet
   dkl measure "normal(0, 1)" "normal(1, 2)"
+  dkl doctor --example exploding-vae
   dkl compare --help
   eval "$(dkl completion bash)"
 """

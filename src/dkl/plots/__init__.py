@@ -8,6 +8,7 @@ except ImportError as error:
     raise ImportError('dkl.plots draws with matplotlib, which is not installed: pip install "dkl[plots]"') from error
 
 from dkl.plots.densities import densities
+from dkl.plots.doctor import diagnoses, diagnosis
 from dkl.plots.tables import comparison, comparisons
 
-__all__ = ["comparison", "comparisons", "densities"]
+__all__ = ["comparison", "comparisons", "densities", "diagnoses", "diagnosis"]

@@ -1,0 +1,1 @@
+"""Scripts that make what the repository holds beside its code: tables, data, labelled runs."""
