@@ -23,6 +23,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 # Compiled loops are kept between runs and shared by the processes of one, away from the user's own.
 os.environ.setdefault("DKL_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "dkl"))
 
+# Each worker has its core: threads of theirs beside it would wait for each other, in small products for milliseconds.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(_name, "1")
+
 collect_ignore = [] if {"torch", "jax"} <= set(asked_for()) else [
     "core/test_gradients.py", "core/test_compiled.py", "kernels/test_torch.py"
 ]  # fmt: skip
