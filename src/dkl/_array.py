@@ -252,10 +252,11 @@ def log_softmax(xp: Namespace, x: Array) -> Array:
 
     The largest term is left out of the sum and its 1 is put back by log1p, so that log p = −Σ others keeps its digits.
     """
-    top = xp.max(x, axis=-1, keepdims=True)
-    first = xp.argmax(x, axis=-1, keepdims=True)
     outcomes = xp.arange(x.shape[-1], device=device_of(x))
-    rest = xp.where(outcomes == first, 0.0, xp.exp(x - top))
+    first = outcomes == xp.argmax(x, axis=-1, keepdims=True)
+    # Not xp.max, whose derivative is shared among equal ones: the 1 that is put back is the first one's alone.
+    top = xp.sum(xp.where(first, x, 0.0), axis=-1, keepdims=True)
+    rest = xp.where(first, 0.0, xp.exp(x - top))
     return (x - top) - xp.log1p(tree_sum(xp, rest))[..., None]
 
 

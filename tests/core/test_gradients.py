@@ -210,12 +210,29 @@ def test_the_gradient_of_equal_pairs_is_zero(member: Divergence, kind: str, libr
         np.testing.assert_allclose(gradient, 0.0, atol=1e-15)
 
 
-@LIBRARIES
-@pytest.mark.parametrize("member", MEMBERS, ids=lambda d: d.name)
+#: Logits whose largest is one, and equal ones, as a layer has them that begins with zeros.
+_LOGITS = {
+    "apart": ([0.3, -1.0, 2.0, 0.7], [1.3, 0.2, -0.5, 0.1]),
+    "p tied": ([0.0, 0.0, 0.0, 0.0], [1.0, 0.0, -2.0, 0.5]),
+    "q tied": ([1.0, 0.0, -2.0, 0.5], [0.7, -1.0, 0.7, 0.7]),
+    "both tied": ([2.0, 2.0, 0.0, -1.0], [0.0, 1.5, 1.5, 1.5]),
+}
+
+
+_FROM_LOGITS = [
+    pytest.param(library, logits, d, id=f"{library.__name__.split('_')[1]}-{logits}-{d.name}")
+    for library in (_torch_gradients, _jax_gradients)
+    for logits in _LOGITS
+    for d in MEMBERS
+    if library is _torch_gradients or logits == "apart" or d.name in _ONE_OF_EACH
+]
+
+
+@pytest.mark.parametrize(("library", "logits", "member"), _FROM_LOGITS)
 def test_gradients_of_logits_sum_to_zero_and_match_the_softmax_of_probabilities(
-    member: Divergence, library: Any
+    library: Any, logits: str, member: Divergence
 ) -> None:
-    a, b = np.asarray([0.3, -1.0, 2.0, 0.7]), np.asarray([1.3, 0.2, -0.5, 0.1])
+    a, b = map(np.asarray, _LOGITS[logits])
     p, q = (np.exp(x) / np.exp(x).sum() for x in (a, b))
     through_p = [softmax * (g - (softmax * g).sum()) for softmax, g in
                  zip((p, q), library(member, dkl.Probs, p, q), strict=True)]  # fmt: skip
