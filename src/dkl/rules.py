@@ -155,7 +155,7 @@ def _nothing(name: str, divergence: type, p: type, q: type, method: str | None) 
     said += f"; tried {'; '.join(tried) or 'nothing: no rule is registered for it'}"
     sides = {p.__name__, q.__name__}
     if "Samples" in sides:
-        said += "; dkl.compare and dkl.wasserstein take samples, and a family's from_mean_parameters fits a member to them"
+        said += "; dkl.compare and dkl.wasserstein take samples, and from_mean_parameters of a family fits a member"
     elif len(sides & _LISTS) == 1:
         said += "; an array holds the probabilities of a list of outcomes: samples would be dkl.Samples(x)"
     return said

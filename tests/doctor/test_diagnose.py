@@ -222,7 +222,7 @@ def test_everything_that_can_be_known_is_taken() -> None:
     given: dict[str, Any] = dict.fromkeys(KNOWN, 1.0) | {
         "clamp": (-5.0, 5.0), "kl_bounds": (0.0, 1.0), "data_eigenvalues": [1.0, 2.0], "data_covariance": np.eye(2),
         "reduction": "sum", "kl_reduction": "sum", "kl_is": "raw", "estimator": "k3", "unit": "token",
-        "kl_to": "reference", "policy_is_reference": True,
+        "kl_to": "reference", "policy_is_reference": True, "direction": "forward",
     }  # fmt: skip
     diagnose(LOGS / "sb3-healthy", **given)
 

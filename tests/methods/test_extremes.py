@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -112,3 +113,25 @@ def test_beta_and_dirichlet_a_ten_millionth_apart() -> None:
     # ½·δ²·(ψ'(b) − ψ'(a + b)) and third order, from mpmath.
     made = dkl.kl(families.Beta(2.0, 3.0), families.Beta(2.0, 3.0000001))
     assert float(made) == pytest.approx(8.680555352e-16, rel=2e-10)
+
+
+def test_a_density_that_overflows_far_out_proves_no_infinity() -> None:
+    made = torch.distributions.RelaxedBernoulli
+    p, q = (made(torch.tensor(t), probs=torch.tensor(0.3)) for t in (1.0, 2.0))
+    assert float(dkl.kl(p, q)) == pytest.approx(0.525089, abs=1e-6)
+
+
+def test_a_tail_beyond_whole_numbers_is_not_sampled() -> None:
+    with pytest.raises(ValueError, match=r"zipf\(1\.01\) failed with OverflowError: it draws whole numbers of 64 bits"):
+        dkl.measure(stats.zipf(1.01), stats.zipf(3.5))
+
+
+def test_far_apart_is_not_beyond_the_bound() -> None:
+    assert float(dkl.js(families.Normal(1e300, 1.0), families.Normal(-1e300, 1.0), method="monte_carlo")) == math.log(2)
+
+
+def test_what_is_no_number_has_no_density() -> None:
+    assert math.isnan(dkl.families.Dirichlet([1.0, 2.0]).log_prob([math.nan, 0.5]))
+    poisson = dkl.families.Poisson(1.0).log_prob([math.nan, 1.0, -1.0])
+    assert np.isnan(poisson).tolist() == [True, False, False]
+    assert poisson[2] == -math.inf

@@ -299,10 +299,16 @@ def _numpyro_sample(own: Any, shape: tuple[int, ...], rng: np.random.Generator) 
     return own(jax.random.key(int(rng.integers(2**31))), shape)
 
 
+# So near to the last whole number of 64 bits that the tail beyond it is cut off.
+_LARGEST = 2**61
+
+
 def _rvs(own: Any, shape: tuple[int, ...], options: dict[str, Any]) -> Any:
     # SciPy drops axes of length 1, so at least two outcomes are asked for.
     count = math.prod(shape)
     drawn = np.asarray(own(size=max(count, 2), **options))[:count]
+    if drawn.dtype.kind == "i" and drawn.size and np.abs(drawn).max() > _LARGEST:
+        raise OverflowError("it draws whole numbers of 64 bits, and its tail reaches beyond them")
     return drawn.reshape(*shape, *drawn.shape[1:])
 
 

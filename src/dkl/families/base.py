@@ -110,7 +110,9 @@ class Distribution(Representation, ABC):
         """The log-density at outcomes inside the support."""
 
     def log_prob(self, x: Any) -> Any:
-        """The logarithm of the density, or of the probability of a discrete outcome; −inf outside the support.
+        """The logarithm of the density, or of the probability of a discrete outcome.
+
+        It is −inf outside the support, and NaN of what is no number.
 
         Parameters
         ----------
@@ -129,7 +131,10 @@ class Distribution(Representation, ABC):
         event = inside[(..., *(None,) * self.event_ndim)] if self.event_ndim else inside
         safe = self.xp.where(event, x, self.support.interior(self.xp, x))
         value = self.xp.where(inside, self._log_prob(safe), -math.inf)
-        return self._handed_back(value)
+        unknown = self.xp.isnan(x)
+        if self.event_ndim:
+            unknown = self.xp.any(unknown, axis=tuple(range(-self.event_ndim, 0)))
+        return self._handed_back(self.xp.where(unknown, math.nan, value))
 
     @abstractmethod
     def _sample(self, shape: tuple[int, ...], rng: np.random.Generator) -> Any:

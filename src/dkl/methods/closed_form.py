@@ -178,6 +178,9 @@ def answered(
     """A value without sampling error, in the dtype of the pair, as differentiable as the pair is."""
     xp = p.xp
     value = _attached(value, p, q)
+    if divergence.upper_bound < math.inf:
+        # Rounding goes beyond it in the last digits, where P and Q are far apart.
+        value = xp.where(value > divergence.upper_bound, divergence.upper_bound + 0.0 * value, value)
     dtype = p.dtype if p.dtype == q.dtype else xp.result_type(p.dtype, q.dtype)
     if value.dtype != dtype:
         value = xp.astype(value, dtype)

@@ -104,7 +104,8 @@ def _draw(p: Any, q: Any, name: str, n: int, rng: np.random.Generator) -> Drawn:
     x = _aligned(x, len(batch), len(side.batch_shape), side.event_ndim, xp)
     logs = []
     for one in (p, q):
-        value = widest(xp, one.log_prob(x))
+        with np.errstate(over="ignore"):  # far from where it has its mass the density is 0
+            value = widest(xp, one.log_prob(x))
         value = xp.broadcast_to(value, (n, *batch))
         logs.append(xp.moveaxis(value, 0, -1))
     host = _seen(x)
