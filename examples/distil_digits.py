@@ -26,7 +26,7 @@ from torch.nn import functional
 import dkl
 from dkl.training import distillation_loss, generalized_jsd
 from dkl.training.reduction import Reduction
-from examples.recording import Recorder, progress
+from examples.recording import SEED, NumberRange, Recorder, progress
 
 #: The students by the β of generalised distillation that each is trained with.
 STUDENTS = {"forward_kl": 0.0, "jsd": 0.5, "reverse_kl": 1.0}
@@ -365,14 +365,24 @@ def told(name: str, summary: dict[str, Any]) -> str:
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for metrics and the picture.")
-@click.option("--seed", default=0, show_default=True, help="Of the data's split, the weights and the batches.")
+@click.option(
+    "--seed", type=SEED, default=0, show_default=True, help="Of the data's split, the weights and the batches."
+)
 @click.option("--steps", type=click.IntRange(1), default=Settings.steps, show_default=True, help="Of each student.")
 @click.option(
     "--hidden", type=click.IntRange(1), default=Settings.hidden, show_default=True, help="Units of a student."
 )
-@click.option("--temperature", default=Settings.temperature, show_default=True, help="Divides both sides' logits.")
+@click.option(
+    "--temperature",
+    type=NumberRange(1e-3, 1e3),
+    default=Settings.temperature,
+    show_default=True,
+    help="Divides both sides' logits.",
+)
 def main(out: Path, seed: int, steps: int, hidden: int, temperature: float) -> None:
     """Distil a teacher of digits into one small student by each of forward KL, JSD and reverse KL."""
+    # Matrices as small as these are multiplied faster by one thread than by several that wait for each other.
+    torch.set_num_threads(1)
     summaries = {}
     for name, beta in STUDENTS.items():
         settings = replace(Settings(seed=seed, steps=steps, hidden=hidden, temperature=temperature), beta=beta)

@@ -28,7 +28,7 @@ from dkl.training import (
     wgan_generator_loss,
 )
 from dkl.training.reduction import Reduction
-from examples.recording import Recorder, progress
+from examples.recording import SEED, NumberRange, Recorder, progress
 
 #: The games: as it is written, with the loss that does not saturate, and with a Wasserstein critic.
 GAMES = ("saturating", "non_saturating", "wasserstein")
@@ -332,11 +332,13 @@ def _draw(found: list[dict[str, float]], paths: dict[str, list[float]], settings
 
 @click.command(help=__doc__)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder of the run.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--start", type=click.FloatRange(0, min_open=True), default=Settings.start, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option("--start", type=NumberRange(0, 100, min_open=True), default=Settings.start, show_default=True)
 @click.option("--steps", type=click.IntRange(1), default=Settings.steps, show_default=True)
 def main(out: Path, seed: int, start: float, steps: int) -> None:
     """Run from the command line."""
+    # Matrices as small as these are multiplied faster by one thread than by several that wait for each other.
+    torch.set_num_threads(1)
     settings = Settings(seed=seed, start=start, steps=steps)
     made = run(settings, out)
     print(

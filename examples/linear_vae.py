@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from dkl.training import VAELoss, predicted_active_dims, vae_loss
-from examples.recording import Recorder, progress
+from examples.recording import SEED, NumberRange, Recorder, progress
 
 #: How near the trained KL comes to the theory's, in nats.
 TOLERANCE = 1e-2
@@ -102,6 +102,19 @@ def data(settings: Settings, generator: torch.Generator) -> tuple[Tensor, Tensor
     return x.float(), x.T @ x / settings.rows
 
 
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def watched(model: LinearAutoencoder, x: Tensor) -> dict[str, float]:
+    """What tells means that drift and variances that overflow apart."""
+    mu, log_var = model.encoder(x), model.log_var
+    return {
+        "mu_squared": float(mu.square().sum(-1).mean()),
+        "mu_max": float(mu.abs().max()),
+        "log_var_max": float(log_var.max()),
+        "log_var_min": float(log_var.min()),
+        "log_var_mean": float(log_var.mean()),
+    }
+
+
 def run(settings: Settings, out: Path) -> dict[str, Any]:
     """Train once, write metrics into ``out``, and return figures of the end.
 
@@ -128,10 +141,10 @@ def run(settings: Settings, out: Path) -> dict[str, Any]:
             loss = model.loss(x, generator)
             optimiser.zero_grad()
             loss.total.backward()
-            optimiser.step()
-            schedule.step()
             seen = loss.detach()
             if step % settings.every == 0:
+                gradients = [weight.grad for weight in model.parameters()]
+                norm = float(nn.utils.get_total_norm([g for g in gradients if g is not None]))
                 steps.append(step)
                 kls.append(float(seen.kl))
                 recorder.log(
@@ -141,8 +154,13 @@ def run(settings: Settings, out: Path) -> dict[str, Any]:
                     kl_loss=kls[-1],
                     beta=settings.beta,
                     active_units=float(seen.active_units),
+                    grad_norm=norm,
+                    learning_rate=schedule.get_last_lr()[0],
+                    **watched(model, x),
                     **{f"kl_per_dim__{i}": float(kl) for i, kl in enumerate(seen.kl_per_dim)},
                 )
+            optimiser.step()
+            schedule.step()
             advance(kl=float(seen.kl))
     with torch.no_grad():
         loss = model.loss(x, generator)
@@ -172,13 +190,20 @@ def drawn(summaries: dict[float, dict[str, Any]]) -> Figure:
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for metrics and the picture.")
-@click.option("--seed", default=0, show_default=True, help="Of the weights, the data and the samples.")
-@click.option("--steps", default=Settings.steps, show_default=True, help="Of each run.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the weights, the data and the samples.")
+@click.option("--steps", type=click.IntRange(1), default=Settings.steps, show_default=True, help="Of each run.")
 @click.option(
-    "--beta", type=float, multiple=True, default=(1.0, 2.0, 8.0), show_default=True, help="Weights of the KL."
+    "--beta",
+    type=NumberRange(1e-3, 1e3),
+    multiple=True,
+    default=(1.0, 2.0, 8.0),
+    show_default=True,
+    help="Weights of the KL.",
 )
 def main(out: Path, seed: int, steps: int, beta: tuple[float, ...]) -> None:
     """Train linear autoencoders and compare them with their theory."""
+    # Matrices as small as these are multiplied faster by one thread than by several that wait for each other.
+    torch.set_num_threads(1)
     summaries = {}
     for weight in beta:
         summary = run(replace(Settings(), beta=weight, seed=seed, steps=steps), out / f"beta_{weight:g}")

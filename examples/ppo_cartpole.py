@@ -18,9 +18,10 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import dkl
-from dkl.training import AdaptiveKL, policy_kl, ppo_clip_loss, ppo_kl_loss
+from dkl.training import AdaptiveKL, kl_estimate, policy_kl, ppo_clip_loss, ppo_kl_loss
+from dkl.training.controllers import Rule
 from dkl.training.reduction import Reduction, reduced
-from examples.recording import Recorder, progress
+from examples.recording import SEED, Recorder, progress
 
 #: How far from the target the controller of β lets the KL be (Schulman et al. 2017, section 4).
 BAND = 1.5
@@ -44,6 +45,13 @@ class Settings:
         Of the ratio, where that is the rule.
     beta, adaptive, target_kl, beta_bounds
         Of the penalty, where that is the rule: where β starts, whether it follows the target, and how far it may go.
+    controller, controller_horizon : {"ppo", "ziegler"}, float
+        The rule by which β follows the target, and how many updates Ziegler's takes to answer.
+    detached : bool
+        Whether the penalty stands in the loss as a number, without its gradient.
+    stop_by : {"k1", "k3"}, optional
+        By which estimate of KL(old‖new), over one minibatch, the rest of the updates is left out where it passes 1.5
+        times the target.
     entropy_weight, value_weight, gradient_norm : float
         The weights of the other terms of the loss, and the largest norm of its gradient.
     normalize_advantages, mask_resets, bootstrap_truncated : bool
@@ -72,6 +80,10 @@ class Settings:
     adaptive: bool = True
     target_kl: float = 0.01
     beta_bounds: tuple[float, float] = (1e-3, 1e3)
+    controller: Rule = "ppo"
+    controller_horizon: float = 1.0
+    detached: bool = False
+    stop_by: Literal["k1", "k3"] | None = None
     entropy_weight: float = 0.0
     value_weight: float = 0.5
     gradient_norm: float = 0.5
@@ -186,7 +198,7 @@ def evaluate(model: ActorCritic, settings: Settings, *, greedy: bool) -> float:
 
 
 class Updates(NamedTuple):
-    """What one rollout's updates came to: means over the minibatches, and the largest ratio of them all."""
+    """What one rollout's updates came to: means over the minibatches, the largest ratio of all, and the last KL."""
 
     loss: float
     policy_loss: float
@@ -194,18 +206,24 @@ class Updates(NamedTuple):
     entropy: float
     clip_fraction: float
     ratio_max: float
+    gradient_norm: float
+    last_kl: float
+    """KL(old‖new) over one minibatch before its step, by the estimate that stops the updates, or else by k1."""
+    steps: float = 1.0
+    """How many were taken."""
 
 
 def learn(
     model: ActorCritic, optimizer: torch.optim.Optimizer, seen: Rollout, beta: float, settings: Settings, rng: Any
 ) -> Updates:
     """Go over the rollout a few times in minibatches."""
-    figures = [
-        _step(model, optimizer, Rollout(*(x[rows] for x in seen)), beta, settings)
-        for rows in _minibatches(len(seen.live), settings, rng)
-    ]
+    figures: list[Updates] = []
+    for rows in _minibatches(len(seen.live), settings, rng):
+        figures.append(_step(model, optimizer, Rollout(*(x[rows] for x in seen)), beta, settings))
+        if settings.stop_by is not None and figures[-1].last_kl > BAND * settings.target_kl:
+            break
     means = Updates(*np.mean(figures, axis=0))
-    return means._replace(ratio_max=max(x.ratio_max for x in figures))
+    return means._replace(ratio_max=max(x.ratio_max for x in figures), last_kl=figures[-1].last_kl, steps=len(figures))
 
 
 def _minibatches(rows: int, settings: Settings, rng: torch.Generator) -> Iterator[Tensor]:
@@ -223,23 +241,26 @@ def _step(
         centred = advantages - reduced(advantages, mask=live)
         advantages = centred / (reduced(centred.square(), mask=live).sqrt() + 1e-8)
     clip_fraction = torch.zeros(())
+    log_prob, old_log_prob = (
+        x.log_softmax(-1).gather(-1, batch.actions[:, None])[:, 0] for x in (logits, batch.logits)
+    )
+    last_kl = kl_estimate(old_log_prob, log_prob.detach(), s.stop_by or "k1", mask=live).value
     if s.rule == "clip":
-        log_prob, old_log_prob = (
-            x.log_softmax(-1).gather(-1, batch.actions[:, None])[:, 0] for x in (logits, batch.logits)
-        )
         clipped = ppo_clip_loss(log_prob, old_log_prob, advantages, s.clip, mask=live, reduction=s.reduction)
         policy_loss, ratio_max, clip_fraction = clipped.loss, clipped.ratio_max, clipped.clip_fraction
     else:
-        penalised = ppo_kl_loss(logits, batch.logits, batch.actions, advantages, beta, mask=live, reduction=s.reduction)
+        penalised = ppo_kl_loss(batch.logits, logits, batch.actions, advantages, beta, mask=live, reduction=s.reduction)
         policy_loss, ratio_max = penalised.loss, penalised.ratio_max
+        if s.detached:
+            policy_loss = penalised.policy_loss + beta * penalised.kl.detach()
     value_loss = reduced((model.value(batch.states) - batch.returns).square(), s.reduction, live)
     entropy = reduced(dkl.entropy(dkl.Logits(logits)), s.reduction, live)
     loss = policy_loss + s.value_weight * value_loss - s.entropy_weight * entropy
     optimizer.zero_grad()
     loss.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), s.gradient_norm)
+    norm = nn.utils.clip_grad_norm_(model.parameters(), s.gradient_norm)
     optimizer.step()
-    parts = (loss, policy_loss, value_loss, entropy, clip_fraction, ratio_max)
+    parts = (loss, policy_loss, value_loss, entropy, clip_fraction, ratio_max, norm, last_kl)
     return Updates(*(float(x.detach()) for x in parts))
 
 
@@ -262,7 +283,15 @@ def run(settings: Settings, out: str | Path) -> dict[str, float]:
     s, generator = settings, torch.Generator().manual_seed(settings.seed)
     model = ActorCritic(4, 2, s.width, generator)
     optimizer = torch.optim.Adam(model.parameters(), lr=s.learning_rate, eps=1e-5)
-    controller = AdaptiveKL(s.target_kl, s.beta, unit="state", bounds=s.beta_bounds)
+    controller = AdaptiveKL(
+        s.target_kl,
+        s.beta,
+        unit="state",
+        bounds=s.beta_bounds,
+        rule=s.controller,
+        gain=1.0,
+        horizon=s.controller_horizon,
+    )
     player = Player(s, generator)
     history: dict[str, list[float]] = {name: [] for name in ("returns", "kl", "beta", "clip_fraction")}
     mean_return = 0.0
@@ -294,9 +323,12 @@ def run(settings: Settings, out: str | Path) -> dict[str, float]:
                 train__approx_kl=approximate,
                 train__kl=kl,
                 train__target_kl=s.target_kl,
-                train__beta=beta,
+                **({"train__beta": beta} if s.rule == "kl" else {}),
                 train__clip_fraction=updates.clip_fraction,
                 train__ratio_max=updates.ratio_max,
+                train__grad_norm=updates.gradient_norm,
+                **{f"train__kl_{s.stop_by or 'k1'}": updates.last_kl},
+                train__update_epochs=updates.steps / s.minibatches,
                 train__explained_variance=explained,
                 train__learning_rate=rate,
                 actor__entropy=updates.entropy,
@@ -351,10 +383,12 @@ def _draw(history: dict[str, list[float]], settings: Settings) -> Figure:
 @click.command(help=__doc__)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder of the run.")
 @click.option("--rule", type=click.Choice(["clip", "kl"]), default="clip", show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--iterations", type=click.IntRange(1), default=Settings.iterations, show_default=True)
 def main(out: Path, rule: Literal["clip", "kl"], seed: int, iterations: int) -> None:
     """Run from the command line."""
+    # Matrices as small as these are multiplied faster by one thread than by several that wait for each other.
+    torch.set_num_threads(1)
     settings = Settings(rule=rule, seed=seed, iterations=iterations)
     made = run(settings, out)
     print(

@@ -10,9 +10,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
+
+#: What the option of a seed takes: what each of the libraries that draw takes.
+SEED = click.IntRange(0, 2**32 - 1)
+
+
+class NumberRange(click.FloatRange):
+    """Numbers from one to another, but no NaN, which lies outside of no bound."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number that an option was given."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
+
+class RunExistsError(click.ClickException, FileExistsError):
+    """A folder holds a run already; on the command line a message, and no traceback."""
 
 
 class Recorder:
@@ -30,9 +49,7 @@ class Recorder:
         try:
             self._lines = (self.folder / "metrics.jsonl").open("x", encoding="utf-8", buffering=1)
         except FileExistsError:
-            raise FileExistsError(
-                f"{self.folder} holds a run already: choose another folder, or move it away"
-            ) from None
+            raise RunExistsError(f"{self.folder} holds a run already: choose another folder, or move it away") from None
         self._events = SummaryWriter(str(self.folder))
 
     def log(self, step: int, **metrics: float) -> None:

@@ -54,8 +54,8 @@ class Settings:
     normalize_advantages : bool
         Whether advantages are divided by their standard deviation.
     dropout, temperature, adapter : float
-        Dropout while log-probabilities are computed; what divides the policy's logits but not the reference's; the scale
-        of what an adapter adds to the policy before it has learnt anything.
+        Dropout while log-probabilities are computed; what divides the policy's logits but not the reference's; the
+        scale of what an adapter adds to the policy before it has learnt anything.
     sampler_temperature, sampler_noise, sampler_lag : float, float, int
         How what writes the sequences differs from what is trained: its temperature, the relative noise of its weights
         such as a coarse number format makes, and by how many iterations it is behind.
@@ -76,12 +76,12 @@ class Settings:
     learning_rate: float = 3e-3
     clip: float = 0.2
     entropy_weight: float = 0.0
-    beta: float = 0.1
+    beta: float = 0.6
     adaptive: bool = True
     rule: Rule = "ziegler"
     target_kl: float = 3.0
     beta_bounds: tuple[float, float] = (1e-4, 1e4)
-    horizon: float = 256.0
+    horizon: float = 640.0
     placement: Placement = "reward"
     estimator: Estimator = "k1"
     controller_unit: Literal["sequence", "token"] = "sequence"
@@ -282,7 +282,11 @@ class Trainer:
         log_prob = _taken(logits, seen.tokens[rows])
         clipped = ppo_clip_loss(log_prob, seen.old[rows], advantages[rows], s.clip, mask=mask)
         entropy = dkl.entropy(dkl.Logits(logits))[mask].mean()
-        figures = {"policy_loss": clipped.loss, "clip_fraction": clipped.clip_fraction, "ratio_mean": clipped.ratio_mean}
+        figures = {
+            "policy_loss": clipped.loss,
+            "clip_fraction": clipped.clip_fraction,
+            "ratio_mean": clipped.ratio_mean,
+        }
         loss = clipped.loss - s.entropy_weight * entropy
         if s.placement == "loss":
             with warnings.catch_warnings():

@@ -95,3 +95,23 @@ def test_messages() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             audit_estimator(*arguments, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_the_argument_is_named_as_it_was_given(bad: float) -> None:
+    broken = torch.tensor([bad, 0.0, 0.0])
+    with pytest.raises(ValueError, match=r"^logits\[0\] = .* is no logit"):
+        audit_estimator("k1", "loss", broken, REFERENCE[:3])
+    with pytest.raises(ValueError, match=r"^ref_logits\[0\] = .* is no logit"):
+        audit_estimator("k1", "loss", torch.zeros(3), broken)
+    with pytest.raises(ValueError, match=r"^logits are −inf throughout"):
+        audit_estimator("k1", "loss", torch.full((3,), -math.inf), torch.zeros(3))
+
+
+def test_a_bias_is_judged_by_the_value_and_not_by_the_gradient() -> None:
+    """At policies 1e-4 apart the KL is 1e-9 nats, and the gradient 1e-4."""
+    near = torch.tensor([1e-4, 0.0, 0.0], dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    # δ/9: a sixth of the third cumulant, 2δ³/27, over half of the second, 2δ²/9.
+    assert "the value is 0.001% too high" in audit_estimator("k2", "loss", *near).verdict
+    for estimator in ("k1", "k3", lambda p, ref: (ref - p).exp() - 1 - (ref - p)):
+        assert "the value is unbiased" in audit_estimator(estimator, "loss", *near).verdict  # type: ignore[arg-type]

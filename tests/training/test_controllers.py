@@ -155,3 +155,35 @@ def test_errors_name_what_is_wrong(call: Any, message: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011  the message is compared below
         call()
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "what"),
+    [
+        ({"integral_part": math.nan}, ValueError, "integral_part = nan must be finite"),
+        ({"saturated": "middle"}, ValueError, "saturated = 'middle' is none of"),
+        ({"saturated_updates": -1}, ValueError, "saturated_updates = -1 does not go with"),
+        ({"saturated_updates": 2}, ValueError, "saturated_updates = 2 does not go with saturated = None"),
+        ({"saturated": "high"}, ValueError, "saturated_updates = 0 does not go with saturated = 'high'"),
+        ({"saturated_updates": 1.5}, TypeError, "must be an integer, got 1.5"),
+        ({"beta": math.nan}, ValueError, "the state's beta = nan lies outside"),
+        ({"beta": "0.5"}, TypeError, "the state's beta must be a real number"),
+    ],
+)
+def test_a_broken_checkpoint_changes_nothing(changed: Any, error: type[Exception], what: str) -> None:
+    controller = TargetKL(1.0, 0.5)
+    before = controller.state_dict()
+    with pytest.raises(error, match=what):
+        controller.load_state_dict(before | changed)
+    assert controller.state_dict() == before
+
+
+def test_what_is_no_state_no_bounds_and_no_kl() -> None:
+    for controller in (TargetKL(1.0), AdaptiveKL(1.0, unit="token")):
+        with pytest.raises(TypeError, match="state must be the dictionary that state_dict gave, got NoneType"):
+            controller.load_state_dict(None)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="bounds = 5 is no pair of numbers"):
+        TargetKL(1.0, bounds=5)  # type: ignore[arg-type]
+    for kl in ("0.1", True):
+        with pytest.raises(TypeError, match="kl must be a number or a one-element tensor"):
+            AdaptiveKL(1.0, unit="token").update(kl, unit="token")

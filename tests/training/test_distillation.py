@@ -379,6 +379,7 @@ S, T = torch.zeros(2, 3), torch.zeros(2, 3)
         (lambda: distillation_loss(S, T, temperature=0), ValueError, "temperature = 0 must be positive and finite"),
         (lambda: distillation_loss(S, T, temperature=torch.ones(1)), TypeError, "temperature must be a real number"),
         (lambda: distillation_loss(S, T, label_weight=2), ValueError, r"label_weight = 2 lies outside \[0, 1\]"),
+        (lambda: distillation_loss(S, T, label_weight=0.9), ValueError, "label_weight = 0.9, but there are no labels"),
         (lambda: distillation_loss(S.int(), T), TypeError, "student_logits must be floating, got torch.int32"),
         (lambda: distillation_loss(S, torch.tensor(0.0)), ValueError, r"teacher_logits of shape \(\) has no words"),
         (lambda: distillation_loss(S[:, :0], T[:, :0]), ValueError, r"student_logits of shape \(2, 0\) has no words"),

@@ -79,6 +79,19 @@ def test_the_standard_error_is_the_spread_over_repetitions(estimator: Any, unit:
     assert stderrs.square().mean().sqrt().item() == pytest.approx(values.std().item(), rel=5 / math.sqrt(800) + 0.05)
 
 
+@pytest.mark.parametrize("unit", ["token", "sequence"])
+def test_an_estimate_is_for_reading(unit: Any) -> None:
+    logits = torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    log_prob = logits.log_softmax(-1)[..., 0]
+    for made in (
+        kl_estimate(log_prob, log_prob.detach() - 0.1, unit=unit),
+        kl_estimate_from_logits(logits, torch.zeros(4, 3, 5), unit=unit),
+    ):
+        assert not made.value.requires_grad
+        assert not made.stderr.requires_grad
+    assert policy_kl(logits, torch.zeros(4, 3, 5)).requires_grad
+
+
 def test_tokens_of_a_sequence_are_no_independent_rows() -> None:
     a, b, m = _drawn(200, 8, 0)
     clustered = kl_estimate(a, b, "k1", mask=m)
@@ -254,7 +267,9 @@ def test_an_action_that_the_reference_forbids() -> None:
     for estimator in ("k1", "k2", "k3"):
         value, stderr = kl_estimate(log_prob, ref, estimator)
         assert (value.item(), stderr.item()) == (INF, INF)
-    assert torch.isfinite(_gradient(kl_estimate(log_prob, ref, "k3").value, log_prob)).all()
+    assert torch.isfinite(
+        _gradient(_quietly(log_prob=log_prob, ref_log_prob=ref, estimator="k3", on_policy=True), log_prob)
+    ).all()
     behind = torch.tensor([-1.0, 300.0])
     loss = kl_loss(log_prob, ref, "k1", on_policy=False, behavior_log_prob=behind)
     assert loss.item() == INF
@@ -273,7 +288,7 @@ X = torch.zeros(2)
         (lambda: kl_estimate(torch.tensor([0.0, -INF]), X), r"log_prob\[1\] = -inf must be finite, for this policy"),
         (lambda: kl_estimate(X, torch.tensor([0.0, torch.nan])), r"ref_log_prob\[1\] = nan must be finite or −inf"),
         (lambda: kl_estimate(X, X, mask=torch.ones(3)), "does not broadcast"),
-        (lambda: kl_loss(X, X, on_policy=False), "on_policy = False: actions of another policy need"),
+        (lambda: kl_loss(X, X, on_policy=False), "behavior_log_prob is missing: with on_policy=False another policy"),
         (lambda: kl_loss(X, X, on_policy=True, behavior_log_prob=X), "on_policy = True beside behavior_log_prob"),
         (lambda: kl_loss(X, X, on_policy=True, placement="advantage"), "placement = 'advantage' is none of"),
         (lambda: kl_loss(X, X, "k1", on_policy=True, placement="reward"), 'reduction="none"'),

@@ -104,3 +104,20 @@ def test_errors_name_what_is_wrong(call: Any, error: type[Exception], message: s
     with pytest.raises(error) as caught:
         call()
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(("alpha", "value"), [(1e40, 1.0), (-1e40, 6.0), (1e38, 1.0), (-1e38, 6.0), (1e300, 1.0)])
+def test_a_huge_order_is_an_infinite_one(alpha: float, value: float) -> None:
+    log_w = torch.tensor([[1.0, 2.0, 6.0]], requires_grad=True)
+    bound = renyi_bound(log_w, alpha)
+    assert bound.item() == value
+    assert torch.autograd.grad(bound, log_w)[0].tolist() == [[float(x == value) for x in (1.0, 2.0, 6.0)]]
+
+
+@pytest.mark.parametrize("alpha", [1.5, 2.0, 1e40, math.inf])
+def test_a_weight_of_zero_has_all_the_slope_of_a_bound_of_orders_above_1(alpha: float) -> None:
+    log_w = torch.tensor([[-math.inf, 1.0, 2.0], [1.0, 1.0, 1.0]], requires_grad=True)
+    bound = renyi_bound(log_w, alpha, reduction="none")
+    assert bound.tolist() == [-math.inf, 1.0]
+    (slope,) = torch.autograd.grad(bound.sum(), log_w)
+    torch.testing.assert_close(slope, torch.tensor([[1.0, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3]]))

@@ -338,6 +338,10 @@ X = torch.zeros
     [
         (_call(student_hidden=X(7, 3).int()), TypeError, "student_hidden must be floating, got torch.int32"),
         (_call(teacher_bias=X(11).long()), TypeError, "teacher_bias must be floating, got torch.int64"),
+        (_call(teacher_weight=torch.nn.Linear(5, 11)), TypeError,
+         r"teacher_weight is a layer, Linear: give its layer\.weight, and its bias as teacher_bias=layer\.bias"),
+        (_call(student_hidden=[1.0]), TypeError, "student_hidden must be a tensor, got a list"),
+        (_call(label_weight=0.1), ValueError, "label_weight = 0.1, but there are no labels: give labels="),
         (_call(student_weight=X(11)), ValueError, r"student_weight of shape \(11,\) must be a matrix"),
         (_call(student_weight=X(11, 4)), ValueError, r"student_hidden of shape \(7, 3\) and .*\(11, 4\) must agree"),
         (_call(teacher_bias=X(12)), ValueError, r"teacher_bias of shape \(12,\) must have one entry"),

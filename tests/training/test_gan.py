@@ -219,3 +219,30 @@ def test_errors() -> None:
         optimal_discriminator(Normal(0, 1), [0.5, 0.5])
     with pytest.raises(ValueError, match=r"p sums to 1\.1"):
         gan_value([0.5, 0.6], [0.5, 0.5])
+
+
+@pytest.mark.parametrize("at", [math.nan, [0.0, math.nan], torch.tensor([0.0, math.nan])])
+def test_what_is_no_outcome_is_refused(at: object) -> None:
+    with pytest.raises(ValueError, match="is not a number, and so no outcome"):
+        optimal_discriminator(Normal(0, 1), Normal(0, 1), at=at)
+
+
+def test_the_logit_of_normals_where_both_densities_underflow() -> None:
+    assert float(optimal_discriminator(Normal(0, 1), Normal(1, 1), at=1e200, logits=True)) == pytest.approx(-1e200)
+    assert optimal_discriminator(Normal(0, 1), Normal(1, 1), at=[-1e200, 1e200]).tolist() == [1.0, 0.0]
+    # No outcome lies at infinity.
+    assert float(optimal_discriminator(Normal(0, 1), Normal(1, 2), at=math.inf)) == 0.5
+
+
+@pytest.mark.parametrize("form", ["scale", "variance", "precision", "log_variance"])
+def test_the_logit_of_normals_is_that_of_their_densities(form: str) -> None:
+    p, q = Normal(0.3, **{form: 0.7}), Normal(-1.0, **{form: 1.9})
+    x = np.linspace(-9.0, 9.0, 37)
+    np.testing.assert_allclose(
+        optimal_discriminator(p, q, at=x, logits=True), p.log_prob(x) - q.log_prob(x), rtol=1e-13, atol=1e-13
+    )
+    point = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(optimal_discriminator(p, q, at=point, logits=True), point)
+    h = 1e-5
+    two = optimal_discriminator(p, q, at=np.array([0.4 - h, 0.4 + h]), logits=True)
+    assert slope.item() == pytest.approx((two[1] - two[0]) / (2 * h), rel=1e-8)

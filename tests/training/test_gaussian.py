@@ -178,3 +178,41 @@ def test_errors_name_what_is_wrong(call: Any, error: type[Exception], message: s
     with pytest.raises(error) as caught:
         call()
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(("dtype", "log_var"), [(torch.float32, -200.0), (torch.float64, -1500.0)])
+def test_a_prior_of_no_width_that_is_met(dtype: torch.dtype, log_var: float) -> None:
+    mu, width, loc, log_prior = (
+        torch.tensor([x], dtype=dtype, requires_grad=True) for x in (0.5, log_var, 0.5, log_var)
+    )
+    kl = gaussian_kl(mu, width, prior=(loc, log_prior))
+    assert kl.item() == 0.0
+    assert all(x.item() == 0.0 for x in torch.autograd.grad(kl, (mu, width, loc, log_prior)))
+
+
+def test_a_narrow_prior_that_is_missed_by_little() -> None:
+    """(μ − μ₀)²/σ² is finite where 1/σ itself is not."""
+    made = gaussian_kl(torch.tensor([1e-30]), torch.tensor([-200.0]), prior=(torch.zeros(1), torch.tensor([-200.0])))
+    with mpmath.workdps(30):
+        truth = mpmath.mpf(float(torch.tensor(1e-30))) ** 2 * mpmath.exp(200) / 2
+    assert made.item() == pytest.approx(float(truth), rel=1e-6)
+
+
+@pytest.mark.usefixtures("way")
+def test_up_to_the_last_number_of_float32() -> None:
+    log_var = torch.tensor([88.0, 88.8, 89.0, 89.4], requires_grad=True)
+    kl = gaussian_kl(torch.zeros(4), log_var)
+    truth = [exact(0.0, x) for x in log_var.tolist()]
+    (slope,) = torch.autograd.grad(kl, log_var, torch.tensor([1.0, 1.0, 1.0, 1.0]), create_graph=True)
+    for i, (value, _, by_log_var) in enumerate(truth):
+        assert abs(kl[i].item() - value) <= 1e-6 * value
+        assert abs(slope[i].item() - by_log_var) <= 1e-6 * by_log_var
+
+
+def test_the_slope_of_the_slope_far_out_is_a_number() -> None:
+    log_var = torch.tensor([0.3, 89.0, 400.0], requires_grad=True)
+    (slope,) = torch.autograd.grad(gaussian_kl(torch.zeros(3), log_var).sum(), log_var, create_graph=True)
+    (second,) = torch.autograd.grad(slope.sum(), log_var)
+    torch.testing.assert_close(second[:2].double(), 0.5 * log_var[:2].detach().double().exp(), rtol=1e-6, atol=0.0)
+    assert torch.isfinite(slope).all()
+    assert not torch.isnan(second).any()

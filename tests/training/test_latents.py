@@ -116,16 +116,49 @@ def test_limits_of_information() -> None:
     apart = mutual_information(far, torch.zeros(8, 1), samples=2, generator=torch.Generator().manual_seed(0))
     assert apart.value == pytest.approx(math.log(8), rel=1e-12)
     alike = mutual_information(torch.ones(8, 3), torch.zeros(8, 3), generator=torch.Generator().manual_seed(0))
-    assert alike == (0.0, 0.0)
+    assert (alike.value, alike.stderr) == (0.0, 0.0)
     prior = (torch.ones(3), torch.zeros(3))
     assert aggregate_posterior_kl(torch.ones(8, 3), torch.zeros(8, 3), prior=prior).value == 0.0
+
+
+@pytest.mark.parametrize("level", [-3e38, -2000.0, -720.0, 720.0, 3e38])
+def test_information_where_the_variance_leaves_the_floating_range(level: float) -> None:
+    mu, log_var = torch.randn(8, 3, generator=torch.Generator().manual_seed(5)), torch.full((8, 3), level)
+    for z in (None, mu):
+        found = mutual_information(mu, log_var, z)
+        # Rows without width are told apart, rows of any width are not.
+        assert found.value.item() == pytest.approx(math.log(8) if level < 0 else 0.0, rel=1e-14)
+        assert found.stderr < 1e-15
+        assert not aggregate_posterior_kl(mu, log_var, z).value.isnan()
+
+
+def test_information_of_rows_whose_widths_lie_far_apart() -> None:
+    # The rows' widths alone tell them apart: multiplied by one number, they tell as much.
+    widths, mu = torch.tensor([[-1.0], [0.5], [-2.0], [3.0]], dtype=torch.float64), torch.zeros(4, 1)
+    near, far = (
+        mutual_information(mu, widths + level, generator=torch.Generator().manual_seed(6)) for level in (0.0, -2000.0)
+    )
+    assert 0.1 < near.value < math.log(4)
+    torch.testing.assert_close(far, near, rtol=1e-11, atol=0)
+    for mu in (torch.zeros(3, 3), torch.tensor([[-10.0], [0.0], [10.0]]).expand(3, 3)):
+        for most in (3000.0, 1e308):
+            log_var = torch.tensor([[-most], [0.0], [most]], dtype=torch.float64).expand(3, 3)
+            mixed = mutual_information(mu, log_var, samples=40)
+            assert mixed.value.item() == pytest.approx(math.log(3), rel=1e-14)
+
+
+def test_information_of_samples_drawn_is_that_of_the_same_samples_given() -> None:
+    noise = torch.randn((8, 3, 1), dtype=torch.float64, generator=torch.Generator().manual_seed(7))
+    z = MU.double() + torch.exp(0.5 * LOG_VAR.double()) * noise
+    drawn = mutual_information(MU, LOG_VAR, generator=torch.Generator().manual_seed(7))
+    torch.testing.assert_close(mutual_information(MU, LOG_VAR, z), drawn, rtol=1e-12, atol=0)
 
 
 def test_given_samples_are_used_in_pieces_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     z = torch.randn(5, 3, 1, generator=torch.Generator().manual_seed(4))
     whole = mutual_information(MU, LOG_VAR, z)
     monkeypatch.setattr("dkl.training.latents._HELD", 1)
-    assert mutual_information(MU, LOG_VAR, z).value == pytest.approx(whole.value, rel=1e-14)
+    torch.testing.assert_close(mutual_information(MU, LOG_VAR, z), whole, rtol=1e-14, atol=0)
     assert mutual_information(MU, LOG_VAR, z[0]).value >= 0
 
 
@@ -135,7 +168,13 @@ def test_given_samples_are_used_in_pieces_of_any_size(monkeypatch: pytest.Monkey
         (lambda: active_units(torch.tensor(1.0)), "its first axis holds the rows"),
         (lambda: active_units(MU, threshold=-1.0), "threshold = -1.0 is no variance"),
         (lambda: mutual_information(MU[0], LOG_VAR[0]), "both hold (rows, dimensions)"),
-        (lambda: mutual_information(MU, LOG_VAR * math.nan), "log_var holds numbers that are not finite"),
+        (lambda: mutual_information(MU, LOG_VAR * math.nan), "log_var[0, 0] = nan must be finite"),
+        (lambda: aggregate_posterior_kl(MU / 0, LOG_VAR), "mu[0, 0] = -inf must be finite"),
+        (lambda: mutual_information(MU, LOG_VAR, MU * torch.tensor([[1], [1], [math.inf]])), "z[2, 0] = inf must be"),
+        (
+            lambda: mutual_information(MU, LOG_VAR - 800, MU.double() + 1.0),
+            "z[0] lies more than 1e150 standard deviations from its own row's mean",
+        ),
         (lambda: mutual_information(MU, LOG_VAR, MU[:2]), "z has shape (2, 1)"),
         (lambda: mutual_information(MU, LOG_VAR, samples=0), "samples = 0 must be at least 1"),
         (lambda: predicted_active_dims([1.0, 2.0], 1.0, 1.0), "it is a square matrix"),

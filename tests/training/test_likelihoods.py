@@ -118,3 +118,41 @@ def test_errors_name_what_is_wrong(call: Any, error: type[Exception], message: s
     with pytest.raises(error) as caught:
         call()
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "laplace"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_no_number_is_named(name: Any, bad: float) -> None:
+    good, broken = torch.zeros(3), torch.tensor([0.0, bad, 0.0])
+    with pytest.raises(ValueError, match=r"x\[1\] = .* is no number"):
+        negative_log_likelihood(broken, good, name)
+    with pytest.raises(ValueError, match=r"x_recon\[1\] = .* is no mean"):
+        negative_log_likelihood(good, broken, name)
+
+
+@pytest.mark.parametrize(
+    ("scale", "error", "what"),
+    [
+        (torch.ones(2, 4, 3), ValueError, r"scale of shape \(2, 4, 3\) does not broadcast"),
+        (torch.ones(4), ValueError, r"scale of shape \(4,\) does not broadcast"),
+        (None, TypeError, "scale must be a real number, got None"),
+        ([1.0], TypeError, r"scale must be a real number, got \[1.0\]"),
+        (math.nan, ValueError, "scale = nan must be positive and finite"),
+        (math.inf, ValueError, "scale = inf must be positive and finite"),
+    ],
+)
+def test_scales_that_do_not_fit(scale: Any, error: type[Exception], what: str) -> None:
+    with pytest.raises(error, match=what):
+        negative_log_likelihood(torch.ones(4, 3), torch.ones(4, 3), "gaussian", scale=scale)
+
+
+def test_logits_of_classes_at_the_ends() -> None:
+    x = torch.tensor([1, 0])
+    sure = negative_log_likelihood(x, torch.tensor([[-math.inf, 0.0], [0.0, 0.0]]), "categorical_logits")
+    assert math.copysign(1.0, sure[0].item()) == 1.0
+    torch.testing.assert_close(sure, torch.tensor([0.0, math.log(2)]))
+    for bad in (math.nan, math.inf):
+        with pytest.raises(ValueError, match=r"x_recon\[1, 0\] = .* is no logit"):
+            negative_log_likelihood(x, torch.tensor([[0.0, 0.0], [bad, 0.0]]), "categorical_logits")
+    with pytest.raises(ValueError, match=r"x_recon\[1\] = -inf in every class"):
+        negative_log_likelihood(x, torch.tensor([[0.0, 0.0], [-math.inf, -math.inf]]), "categorical_logits")

@@ -60,7 +60,7 @@ def test_half_precision_is_widened(dtype: torch.dtype) -> None:
     old, new = _logits(6, 4).to(dtype), _logits(6, 4, seed=1).to(dtype)
     assert policy_kl(old, new).dtype == torch.float32
     actions = torch.zeros(6, dtype=torch.long)
-    made = ppo_kl_loss(new.requires_grad_(), old, actions, torch.ones(6, dtype=dtype), 1.0)
+    made = ppo_kl_loss(old, new.requires_grad_(), actions, torch.ones(6, dtype=dtype), 1.0)
     assert made.loss.dtype == torch.float32
     made.loss.backward()
     assert new.grad.dtype == dtype
@@ -91,8 +91,8 @@ def test_masked_rows_leak_nothing() -> None:
     assert torch.equal(new.grad[~mask], torch.zeros(2, 3, dtype=torch.float64))
     new.grad = None
     actions, advantages = torch.tensor([0, -100, 2, -100]), torch.tensor([1.0, torch.nan, -2.0, INF])
-    loss = ppo_kl_loss(new, old, actions, advantages, 0.3, mask=mask)
-    expected = ppo_kl_loss(new[mask], old[mask], actions[mask], advantages[mask], 0.3)
+    loss = ppo_kl_loss(old, new, actions, advantages, 0.3, mask=mask)
+    expected = ppo_kl_loss(old[mask], new[mask], actions[mask], advantages[mask], 0.3)
     for one, other in zip(loss, expected, strict=True):
         torch.testing.assert_close(one, other)
     loss.loss.backward()
@@ -138,7 +138,7 @@ def test_an_overflowing_ratio_is_never_nan() -> None:
 
 def test_an_overflowing_ratio_without_an_advantage() -> None:
     new, old = torch.zeros(1, 2, requires_grad=True), torch.tensor([[-200.0, 0.0]])
-    made = ppo_kl_loss(new, old, torch.tensor([0]), torch.zeros(1), 1.0)
+    made = ppo_kl_loss(old, new, torch.tensor([0]), torch.zeros(1), 1.0)
     assert (made.policy_loss.item(), made.ratio_max.item()) == (0.0, INF)
     made.loss.backward()
     assert torch.isfinite(new.grad).all()
@@ -147,7 +147,7 @@ def test_an_overflowing_ratio_without_an_advantage() -> None:
 def test_the_penalised_loss_has_the_ratio_of_the_action_taken_and_the_kl_of_all() -> None:
     old, new, advantages = _logits(6, 3), _logits(6, 3, seed=1).requires_grad_(), _logits(6, seed=2)
     actions = torch.tensor([0, 1, 2, 0, 1, 2])
-    made = ppo_kl_loss(new, old, actions, advantages, 0.7)
+    made = ppo_kl_loss(old, new, actions, advantages, 0.7)
     p, q = old.softmax(-1), new.softmax(-1)
     rows = torch.arange(6)
     ratio, kl = (q / p)[rows, actions], (p * (p / q).log()).sum(-1)
@@ -157,9 +157,9 @@ def test_the_penalised_loss_has_the_ratio_of_the_action_taken_and_the_kl_of_all(
     assert not torch.isclose(made.policy_loss, every_action, rtol=0.01)
     one, other = (torch.autograd.grad(x, new)[0] for x in (made.loss, (-ratio * advantages + 0.7 * kl).mean()))
     torch.testing.assert_close(one, other)
-    same = ppo_kl_loss(Categorical(logits=new), Categorical(logits=old), actions, advantages, 0.7)
+    same = ppo_kl_loss(Categorical(logits=old), Categorical(logits=new), actions, advantages, 0.7)
     torch.testing.assert_close(same.loss, made.loss)
-    each = ppo_kl_loss(new, old, actions, advantages, 0.7, reduction="none")
+    each = ppo_kl_loss(old, new, actions, advantages, 0.7, reduction="none")
     torch.testing.assert_close(each.loss.mean(), made.loss)
 
 
@@ -168,7 +168,7 @@ def test_the_expected_gradient_is_the_policy_gradient() -> None:
     old = _logits(4)
     gains = _logits(4, seed=1)
     new = old.clone().requires_grad_()
-    rows = ppo_kl_loss(new.expand(4, 4), old.expand(4, 4), torch.arange(4), gains, 5.0, reduction="none")
+    rows = ppo_kl_loss(old.expand(4, 4), new.expand(4, 4), torch.arange(4), gains, 5.0, reduction="none")
     (gradient,) = torch.autograd.grad((old.softmax(-1) * rows.loss).sum(), new)
     (expected,) = torch.autograd.grad(-(new.softmax(-1) @ gains), new)
     torch.testing.assert_close(gradient, expected)
@@ -179,7 +179,7 @@ def test_normal_policies_in_the_penalised_loss() -> None:
     loc = torch.full((4, 2), 0.5, requires_grad=True)
     new = Independent(Normal(loc, torch.ones(4, 2)), 1)
     actions = _logits(4, 2).float()
-    made = ppo_kl_loss(new, old, actions, torch.ones(4), 2.0)
+    made = ppo_kl_loss(old, new, actions, torch.ones(4), 2.0)
     ratio = (new.log_prob(actions) - old.log_prob(actions)).exp()
     torch.testing.assert_close(made.loss, -ratio.mean() + 2.0 * 0.25)
     made.loss.backward()
@@ -188,7 +188,7 @@ def test_normal_policies_in_the_penalised_loss() -> None:
 
 def test_a_weight_of_zero_forgets_even_an_infinite_kl() -> None:
     new = torch.tensor([[0.0, -INF]], requires_grad=True)
-    made = ppo_kl_loss(new, torch.zeros(1, 2), torch.tensor([0]), torch.ones(1), 0.0)
+    made = ppo_kl_loss(torch.zeros(1, 2), new, torch.tensor([0]), torch.ones(1), 0.0)
     assert (made.kl.item(), made.loss.item()) == (INF, -2.0)
     made.loss.backward()
     assert torch.isfinite(new.grad).all()
@@ -201,7 +201,7 @@ def test_no_rows() -> None:
     assert [v.item() for v in made] == [0, 0, 1, 1, 1, 0, 0]
     made.loss.backward()
     assert x.grad.tolist() == [0, 0, 0]
-    assert [v.item() for v in ppo_clip_loss(x[:0], x[:0], x[:0])] == [0, 0, 1, 1, 1, 0, 0]
+    assert [v.item() for v in ppo_clip_loss(x[:0], x[:0].detach(), x[:0])] == [0, 0, 1, 1, 1, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ ZERO = torch.zeros(2)
         (lambda: ppo_clip_loss(ZERO, ZERO, ZERO, reduction="max"), "reduction = 'max' is none of"),
         (lambda: _penalised(actions=torch.tensor([0, 3])), r"actions\[1\] = 3 is none of the 3 actions"),
         (lambda: _penalised(actions=torch.tensor([0])), r"actions of shape \(1,\) must have one index for each row"),
-        (lambda: _penalised(beta=-1.0), "beta = -1 must be finite and not negative"),
+        (lambda: _penalised(beta=-1.0), "beta = -1.0 must be at least 0 and finite"),
         (
             lambda: _penalised(old=torch.tensor([[-INF, 0.0, 0.0]] * 2), new=torch.tensor([[-INF, 0.0, 0.0]] * 2)),
             r"old.log_prob\(actions\)\[0\] = -inf must be finite",
@@ -247,6 +247,22 @@ ZERO = torch.zeros(2)
 def test_messages(call: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()  # type: ignore[operator]
+
+
+def test_the_old_policy_is_held_fixed() -> None:
+    leaf, fixed, actions = torch.zeros(2, 3, requires_grad=True), torch.zeros(2, 3), torch.tensor([0, 1])
+    for old, new in ((leaf, fixed), (Categorical(logits=leaf), Categorical(logits=fixed))):
+        with pytest.raises(ValueError, match=r"^old requires a gradient, and new does not, as if .*\.detach\(\)"):
+            ppo_kl_loss(old, new, actions, ZERO, 1.0)
+        with torch.no_grad():
+            ppo_kl_loss(old, new, actions, ZERO, 1.0)
+    with pytest.raises(ValueError, match=r"^old requires a gradient: the policy that took the actions is held fixed"):
+        ppo_kl_loss(leaf, leaf, actions, ZERO, 1.0)
+    with pytest.raises(ValueError, match=r"^old_log_prob requires a gradient, and log_prob does not, .*\.detach\(\)"):
+        ppo_clip_loss(ZERO, leaf[:, 0], ZERO)
+    with pytest.raises(ValueError, match=r"^old_log_prob requires a gradient: .* under torch\.no_grad\(\), or pass"):
+        ppo_clip_loss(leaf[:, 0], leaf[:, 0], ZERO)
+    ppo_clip_loss(leaf[:, 0], leaf[:, 0].detach(), ZERO).loss.backward()
 
 
 def test_wrong_types() -> None:

@@ -65,3 +65,9 @@ def test_errors_name_what_is_wrong(call: Any, message: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011  the message is compared below
         call()
     assert message in str(caught.value)
+
+
+def test_a_period_has_no_last_step() -> None:
+    assert LinearWarmup(10)(math.inf) == 1.0
+    with pytest.raises(ValueError, match="step = inf has no place in a period"):
+        Cyclical(10)(math.inf)

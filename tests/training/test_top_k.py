@@ -185,3 +185,19 @@ def test_messages(call: Callable[..., object], message: str) -> None:
 def test_wrong_types() -> None:
     with pytest.raises(TypeError, match="p_indices must be integers"):
         topk_kl(GOOD[0], GOOD[1].float(), GOOD[2])
+
+
+def test_a_rest_within_its_rounding_may_be_none() -> None:
+    """Q's listed mass rounds to 1 in float32: how little it leaves to what P still has is not known."""
+    p, q = torch.tensor([0.6, 0.4]).log(), torch.tensor([20.0, 0.0]).log_softmax(-1)
+    first = torch.tensor([0])
+    made = topk_kl(p[:1], first, q[:1], vocabulary=2)
+    true = 0.6 * math.log(0.6) + 0.4 * (math.log(0.4) + 20.0)
+    assert made.lower < true
+    assert made.upper == INF
+    assert topk_kl(p, torch.tensor([0, 1]), q[:1], first, vocabulary=2).upper == INF
+    # With more digits it is known.
+    exact = topk_kl(p.double()[:1], first, torch.tensor([20.0, 0.0], dtype=torch.float64).log_softmax(-1)[:1],
+                    vocabulary=2)  # fmt: skip
+    assert float(exact.upper) == pytest.approx(true, abs=1e-5)
+    assert float(exact.upper) > float(exact.lower)

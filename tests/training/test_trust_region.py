@@ -138,3 +138,24 @@ def test_messages(changed: dict[str, Any], message: str) -> None:
 
 
 WEIGHT = torch.zeros(2, requires_grad=True)
+
+
+def test_a_step_not_taken_leaves_even_the_sign_of_zero() -> None:
+    logits = torch.tensor([-0.0, 0.0, 0.0], requires_grad=True)
+    advantages = torch.tensor([1.0, 0.0, -1.0])
+    old = logits.detach().clone()
+    calls = iter([1.0, -1.0, -1.0])
+    made = trust_region_step(
+        [logits], lambda: next(calls) * (logits.softmax(0) @ advantages + 1.0), lambda: policy_kl(old, logits),
+        max_backtracks=1,
+    )  # fmt: skip
+    assert not made.accepted
+    assert torch.signbit(logits.detach()).tolist() == [True, False, False]
+
+
+def test_parameters_that_are_no_list_or_hold_one_twice() -> None:
+    x = torch.zeros(3, requires_grad=True)
+    with pytest.raises(TypeError, match="give a list of tensors"):
+        trust_region_step(x, x.sum, x.sum)
+    with pytest.raises(ValueError, match="parameters holds a tensor twice"):
+        trust_region_step([x, x], x.sum, x.sum)

@@ -106,8 +106,20 @@ def test_a_flat_critic_has_a_gradient() -> None:
     loss = gradient_penalty(lambda x: x @ w, torch.ones(4, 2, dtype=torch.float64), torch.zeros(4, 2).double())
     assert loss.item() == 10
     assert torch.autograd.grad(loss, w)[0].tolist() == [[0.0], [0.0]]
+
+
+def test_a_critic_that_ignores_its_input_is_refused() -> None:
     constant = torch.nn.Parameter(torch.tensor(1.0))
-    assert gradient_penalty(lambda x: constant.expand(len(x)), torch.ones(3, 2), torch.zeros(3, 2)).item() == 10
+    with pytest.raises(ValueError, match="do not depend on its input"):
+        gradient_penalty(lambda x: constant.expand(len(x)), torch.ones(3, 2), torch.zeros(3, 2))
+
+
+@pytest.mark.parametrize("one_sided", [False, True])
+def test_a_critic_that_diverged_does_not_pass_for_a_flat_one(one_sided: bool) -> None:
+    rows = torch.ones(3, 2), torch.zeros(3, 2)
+    for slope in (math.nan, math.inf):
+        broken = torch.tensor([slope, 1.0])
+        assert math.isnan(gradient_penalty(lambda x, w=broken: x @ w, *rows, one_sided=one_sided))
 
 
 def test_a_steep_critic_does_not_overflow() -> None:

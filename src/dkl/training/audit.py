@@ -154,12 +154,15 @@ def audit_estimator(
     size = float(weights @ gradients.abs().sum(-1)) + float(toward.abs().sum())
     kl = float(exact.detach())
     bias = float(value) - kl
+    # A function may take a difference of the logarithms, with their rounding.
+    rounding = 4.0 * torch.finfo(torch.float64).eps * float(weights @ log_prob.detach().abs().nan_to_num(posinf=0.0))
+    room = rounding + _SAME * max(kl, float(weights @ values.detach().abs()))
     name = getattr(estimator, "__name__", "the estimator") if callable(estimator) else estimator
     how = "as a loss" if placement == "loss" else "in the reward"
     clamped = "" if clamp is None else f" clamped at {clamp:g}"
     off = "" if behavior_logits is None else ", on actions of another policy"
     return EstimatorAudit(
-        f"{name}{clamped} {how}{off}: {_verdict(bias, kl, gradient, candidates, size)}",
+        f"{name}{clamped} {how}{off}: {_verdict(bias, room, kl, gradient, candidates, size)}",
         float(value),
         bias,
         float(weights @ (values.detach() - value).square()),
@@ -176,6 +179,11 @@ def _checked(name: str, logits: Tensor, like: Tensor | None = None) -> Tensor:
         raise ValueError(f"{name} of shape {tuple(logits.shape)} must be the logits of one policy, shape (actions,)")
     if like is not None and logits.shape != like.shape:
         raise ValueError(f"{name} of shape {tuple(logits.shape)} must list the actions of logits, {tuple(like.shape)}")
+    if not bool((logits < math.inf).all()):
+        at, value = first_failing(logits.detach(), logits.detach() < math.inf)
+        raise ValueError(f"{name}{at} = {value:g} is no logit: it is finite, or −inf for an action never taken")
+    if bool(torch.isneginf(logits).all()):
+        raise ValueError(f"{name} are −inf throughout: a policy takes some action")
     return logits
 
 
@@ -187,19 +195,21 @@ def _gradients(values: Tensor, policy: Tensor) -> Tensor:
     return torch.autograd.grad(values, policy, each, is_grads_batched=True, retain_graph=True)[0]
 
 
-def _verdict(bias: float, kl: float, gradient: Tensor, candidates: dict[str, Tensor], size: float) -> str:
-    """What the numbers say; ``size`` is that of the parts of the gradient, which rounding is relative to."""
-    unbiased = abs(bias) <= _SAME * max(kl, size)
+def _verdict(bias: float, room: float, kl: float, gradient: Tensor, candidates: dict[str, Tensor], size: float) -> str:
+    """What the numbers say; ``room`` is the value's, ``size`` that of the gradient's parts, for their rounding."""
+    unbiased = abs(bias) <= room
     if kl == 0:
         return "π and the reference are equal here, where no gradient tells one estimator from another."
-    value = "unbiased" if unbiased else f"{abs(bias) / kl:.1%} too {'high' if bias > 0 else 'low'}"
+    share = 100.0 * abs(bias) / kl
+    percent = f"{share:.1f}%" if share >= 0.1 else f"{share:.1g}%"
+    value = "unbiased" if unbiased else f"{percent} too {'high' if bias > 0 else 'low'}"
     right, toward = next(iter(candidates.items()))
     met = next((name for name, c in candidates.items() if float((gradient - c).abs().sum()) <= _SAME * size), None)
     link = "and" if unbiased == (met == right) else "but"
     if met is None:
         cosine = float(torch.nn.functional.cosine_similarity(gradient, toward, dim=0))
-        share = float(gradient.norm() / toward.norm())
-        met = f"no KL's: {share:.2g} times as long as that of KL(π‖ref), at a cosine of {cosine:.2g} to it"
+        longer = float(gradient.norm() / toward.norm())
+        met = f"no KL's: {longer:.2g} times as long as that of KL(π‖ref), at a cosine of {cosine:.2g} to it"
     elif met != right:
         met = f"{met}, not {right}"
     return f"the value is {value}, {link} the gradient is {met}."

@@ -22,7 +22,7 @@ class _Controller:
 
     _state: ClassVar[tuple[str, ...]] = ("beta", "saturated", "saturated_updates")
 
-    def __init__(self, target: float, beta: float, bounds: tuple[float, float]) -> None:
+    def __init__(self, target: float, beta: float | None, bounds: tuple[float, float]) -> None:
         self.target = real_number(target, "target")
         if not 0 < self.target < math.inf:
             raise ValueError(f"target = {target!r} is no KL to reach: it is positive and finite, in nats")
@@ -33,7 +33,7 @@ class _Controller:
         if not 0 <= low < high < math.inf:
             raise ValueError(f"bounds = {bounds!r} does not hold 0 <= lowest < highest < inf")
         self.bounds = (low, high)
-        self.beta = self._within(real_number(beta, "beta"), "beta")
+        self.beta = low if beta is None else self._within(real_number(beta, "beta"), "beta")
         #: At which bound the last update cut β, or None.
         self.saturated: Side | None = None
         #: How many updates in a row, up to the last, were cut at that bound.
@@ -63,13 +63,32 @@ class _Controller:
         Raises
         ------
         ValueError
-            If names are missing or unknown, or β lies outside this controller's bounds.
+            If names are missing or unknown, β lies outside this controller's bounds, or another value is none that an
+            update leaves; nothing is then changed.
+        TypeError
+            If the state is no dictionary, or a value of it no number.
         """
+        if not isinstance(state, dict):
+            raise TypeError(f"state must be the dictionary that state_dict gave, got {type(state).__name__}")
         if set(state) != set(self._state):
-            raise ValueError(f"the state of a {type(self).__name__} has {list(self._state)}, got {sorted(state)}")
-        self._within(state["beta"], "the state's beta")
+            given = sorted(map(str, state))
+            raise ValueError(f"the state of a {type(self).__name__} has {list(self._state)}, got {given}")
+        self._check(state)
         for name in self._state:
             setattr(self, name, state[name])
+
+    def _check(self, state: dict[str, Any]) -> None:
+        self._within(real_number(state["beta"], "the state's beta"), "the state's beta")
+        side, updates = state["saturated"], state["saturated_updates"]
+        if side is not None and side not in get_args(Side):
+            raise ValueError(f"the state's saturated = {side!r} is none of None, 'low', 'high'")
+        if isinstance(updates, bool) or not isinstance(updates, int):
+            raise TypeError(f"the state's saturated_updates must be an integer, got {updates!r}")
+        if updates < 0 or (updates > 0) != (side is not None):
+            raise ValueError(
+                f"the state's saturated_updates = {updates} does not go with saturated = {side!r}: it counts the "
+                "updates at that bound, and is 0 for None"
+            )
 
 
 class AdaptiveKL(_Controller):
@@ -195,9 +214,12 @@ class AdaptiveKL(_Controller):
         ValueError
             If names are missing or unknown, β lies outside this controller's bounds, or the unit is another.
         """
-        if state.get("unit", self.unit) != self.unit:
-            raise ValueError(f"the state counts KL by the {state['unit']}, this controller by the {self.unit}")
         super().load_state_dict(state)
+
+    def _check(self, state: dict[str, Any]) -> None:
+        super()._check(state)
+        if state["unit"] != self.unit:
+            raise ValueError(f"the state counts KL by the {state['unit']}, this controller by the {self.unit}")
 
     def __repr__(self) -> str:
         return f"AdaptiveKL(target={self.target:g}, beta={self.beta:g}, unit={self.unit!r}, rule={self.rule!r})"
@@ -263,7 +285,7 @@ class TargetKL(_Controller):
         proportional: float = 0.01,
         integral: float = 0.0001,
     ) -> None:
-        super().__init__(target, bounds[0] if beta is None else beta, bounds)
+        super().__init__(target, beta, bounds)
         self.proportional, self.integral = real_number(proportional, "proportional"), real_number(integral, "integral")
         if not 0 <= self.proportional < math.inf:
             raise ValueError(f"proportional = {proportional!r} must be finite and not negative")
@@ -294,11 +316,18 @@ class TargetKL(_Controller):
             self.integral_part = beta - without
         return beta
 
+    def _check(self, state: dict[str, Any]) -> None:
+        super()._check(state)
+        if not math.isfinite(part := real_number(state["integral_part"], "the state's integral_part")):
+            raise ValueError(f"the state's integral_part = {part!r} must be finite")
+
     def __repr__(self) -> str:
         return f"TargetKL(target={self.target:g}, beta={self.beta:g}, bounds={self.bounds})"
 
 
 def _measured(kl: Any) -> float:
+    if isinstance(kl, str | bytes | bool):  # which float() would read
+        raise TypeError(f"kl must be a number or a one-element tensor, got {kl!r}")
     value = float(kl.detach() if hasattr(kl, "detach") else kl)
     if math.isnan(value):
         raise ValueError("kl = nan: no controller can answer to it; find where the loss became NaN first")

@@ -66,7 +66,7 @@ def distillation_loss(
     reverse: bool = False,
     vocabulary: int | None = None,
     labels: Tensor | None = None,
-    label_weight: float = 0.5,
+    label_weight: float | None = None,
     ignore_index: int = -100,
     mask: Tensor | None = None,
     reduction: Reduction = "mean",
@@ -93,10 +93,11 @@ def distillation_loss(
         Only the first so many words exist: what lies beyond in either side (padding of its matrix) is not looked at.
         Needed where the two are of different width.
     labels : Tensor of integers, optional
-        Shape (...), the right word of each row. The loss of a row is then (1 − label_weight)·T²·D + label_weight·CE,
-        with CE = −log of the student's probability of the label at temperature 1.
-    label_weight : float
-        The labels' share, in [0, 1]; without labels it says nothing.
+        Shape (...), the right word of each row, used as they are: for a language model, shift them by one token first.
+        The loss of a row is then (1 − label_weight)·T²·D + label_weight·CE, with CE = −log of the student's probability
+        of the label at temperature 1.
+    label_weight : float, optional
+        The labels' share, in [0, 1]; 0.5 if labels are given and it is not. Without labels it is an error, unless 0.
     ignore_index : int
         Rows with this label count in neither term.
     mask : Tensor, optional
@@ -113,8 +114,9 @@ def distillation_loss(
     Raises
     ------
     ValueError
-        For shapes that do not fit, a parameter outside its domain, and on the CPU (elsewhere it would wait for the
-        device) for a logit that is NaN or +inf, a row without any word, a label that is no word.
+        For shapes that do not fit, a parameter outside its domain, a weight of labels that are not given, and on the
+        CPU (elsewhere it would wait for the device) for a logit that is NaN or +inf, a row without any word, a label
+        that is no word.
     TypeError
         For a divergence or a dtype that is none.
 
@@ -139,7 +141,7 @@ def distillation_loss(
     ('0.3102', [0.0, 0.0, 0.0])
     """
     student, teacher = _same_words(student_logits, teacher_logits, vocabulary)
-    objective = Objective(divergence, temperature, temperature_squared, reverse, label_weight)
+    objective = Objective(divergence, temperature, temperature_squared, reverse, label_weight, labels is not None)
     rows, words = tuple(student.shape[:-1]), student.shape[-1]
     kept = kept_rows(mask, labels, ignore_index, rows)
     # Rows that do not count are left out where that takes but a copy of the others, and else made harmless in place.

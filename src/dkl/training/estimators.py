@@ -44,12 +44,12 @@ class BiasedGradientWarning(UserWarning):
 
 
 class KLEstimate(NamedTuple):
-    """An estimated KL in nats.
+    """An estimated KL in nats, to be read: neither number carries a gradient.
 
     Attributes
     ----------
     value : Tensor
-        The mean, differentiable; of no rows at all 0.
+        The mean; of no rows at all 0.
     stderr : Tensor
         Its standard error; inf where there are fewer than two independent rows to tell it from.
     """
@@ -95,7 +95,8 @@ def kl_estimate(
 
     Notes
     -----
-    The value is for reading. To train on it, see :func:`kl_loss`.
+    The value is for reading and carries no gradient: it would not be that of the KL. To train on one, see
+    :func:`kl_loss`.
 
     Examples
     --------
@@ -108,8 +109,9 @@ def kl_estimate(
     tensor(0.0134)
     """
     _hold("estimator", estimator, Estimator)
-    d = log_ratio(ref_log_prob, log_prob, mask, ("ref_log_prob", "log_prob"))
-    return _averaged(_TERMS[estimator](d), mask, unit)
+    with torch.no_grad():
+        d = log_ratio(ref_log_prob, log_prob, mask, ("ref_log_prob", "log_prob"))
+        return _averaged(_TERMS[estimator](d), mask, unit)
 
 
 def kl_estimate_from_logits(
@@ -130,7 +132,8 @@ def kl_estimate_from_logits(
     Returns
     -------
     KLEstimate
-        ``value`` and ``stderr``. Its gradient is that of KL(π‖ref) at the places reached, with those held fixed.
+        ``value`` and ``stderr``, for reading: without a gradient. To train on the exact KL at the places reached, with
+        those held fixed, use :func:`policy_kl`, which has it.
 
     Raises
     ------
@@ -144,7 +147,8 @@ def kl_estimate_from_logits(
     >>> kl_estimate_from_logits(torch.tensor([[0.0, 0.0], [1.0, 0.0]]), torch.zeros(2, 2))
     KLEstimate(value=tensor(0.0555), stderr=tensor(0.0555))
     """
-    return _averaged(policy_kl(logits, ref_logits, mask=mask, reduction="none"), mask, unit)
+    with torch.no_grad():
+        return _averaged(policy_kl(logits, ref_logits, mask=mask, reduction="none"), mask, unit)
 
 
 def kl_loss(
@@ -232,11 +236,16 @@ def kl_loss(
     _hold("estimator", estimator, Estimator)
     _hold("placement", placement, Placement)
     _hold("unit", unit, Unit)
-    if on_policy != (behavior_log_prob is None):
-        wrong = "on_policy = True beside behavior_log_prob" if on_policy else "on_policy = False"
+    if not on_policy and behavior_log_prob is None:
         raise ValueError(
-            f"{wrong}: actions of another policy need on_policy=False and its log-probabilities as behavior_log_prob, "
-            "for without the ratio neither value nor gradient is that of the KL; actions of this policy need neither"
+            "behavior_log_prob is missing: with on_policy=False another policy took the actions, and without the ratio "
+            "to its log-probabilities neither value nor gradient is that of the KL; if this policy took them, say "
+            "on_policy=True"
+        )
+    if on_policy and behavior_log_prob is not None:
+        raise ValueError(
+            "on_policy = True beside behavior_log_prob: if another policy took the actions, say on_policy=False; if "
+            "this one did, leave its log-probabilities out"
         )
     if placement == "reward" and not (on_policy and reduction == "none"):
         raise ValueError(
@@ -315,9 +324,8 @@ def _averaged(values: Tensor, mask: Tensor | None, unit: Unit) -> KLEstimate:
         values, counts = values.sum(-1), counts.sum(-1)
     total = counts.sum()
     value = values.sum() / total.clamp(min=1)
-    with torch.no_grad():
-        n = (counts > 0).sum()
-        off = torch.where(counts > 0, values - value * counts, 0.0)
-        variance = off.square().sum() * n / (n - 1).clamp(min=1)
-        stderr = torch.where((n > 1) & torch.isfinite(value), variance.sqrt() / total.clamp(min=1), torch.inf)
+    n = (counts > 0).sum()
+    off = torch.where(counts > 0, values - value * counts, 0.0)
+    variance = off.square().sum() * n / (n - 1).clamp(min=1)
+    stderr = torch.where((n > 1) & torch.isfinite(value), variance.sqrt() / total.clamp(min=1), torch.inf)
     return KLEstimate(value, stderr)

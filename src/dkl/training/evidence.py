@@ -113,13 +113,21 @@ def _of_rows(xp: object, logs: Tensor, power: float) -> Tensor:
     """log(mean of w^power)/power."""
     if power == 0:
         return logs.mean(-1)
-    if math.isinf(power):
-        return logs.amax(-1) if power > 0 else logs.amin(-1)
+    # Beyond the dtype's range a power is infinite to rounding.
+    extreme = logs.amax(-1) if power > 0 else logs.amin(-1)
+    if abs(power) > torch.finfo(logs.dtype).max:
+        return extreme
+    # There the bound is −inf, and its slope that of the extreme itself.
+    nothing = torch.isinf(extreme)
+    logs = torch.where(nothing[..., None], 0.0, logs)
     centre = logs.mean(-1, keepdim=True)
     apart = power * (logs - torch.where(torch.isfinite(centre), centre, 0.0))
     near = (apart.detach().abs() < 0.5).all(-1)
     # About the mean, where the first order is 0, the second is all there is of a small power.
     small = torch.where(near[..., None], apart, 0.0)
     close = torch.log1p(expm1_minus(xp, small).mean(-1)) / power + torch.where(near, centre[..., 0], 0.0)
-    far = logsumexp(xp, power * torch.where(near[..., None], 0.0, logs)) - math.log(logs.shape[-1])
-    return torch.where(near, close, far / power)
+    # About the extreme, whose term is 1: the others' may underflow, and none overflows.
+    start = torch.where(nothing, 0.0, extreme.detach())
+    about = torch.where(near[..., None], 0.0, logs - start[..., None])
+    far = start + (logsumexp(xp, power * about) - math.log(logs.shape[-1])) / power
+    return torch.where(nothing, extreme, torch.where(near, close, far))

@@ -42,7 +42,7 @@ def fused_linear_divergence(
     reverse: bool = False,
     vocabulary: int | None = None,
     labels: Tensor | None = None,
-    label_weight: float = 0.5,
+    label_weight: float | None = None,
     ignore_index: int = -100,
     mask: Tensor | None = None,
     reduction: Reduction = "mean",
@@ -59,11 +59,11 @@ def fused_linear_divergence(
     student_hidden, teacher_hidden : Tensor
         The inputs of the last layers, shape (..., width), each of its own width. float16, bfloat16, float32 or float64.
     student_weight, teacher_weight : Tensor
-        Shape (words, width), as ``torch.nn.Linear`` has them.
+        Shape (words, width): ``layer.weight`` of a ``torch.nn.Linear``.
     divergence : Divergence
         Of P = teacher and Q = student, as in ``distillation_loss``.
     student_bias, teacher_bias : Tensor, optional
-        Shape (words,); −inf excludes a word, also under a soft cap.
+        Shape (words,), ``layer.bias``; −inf excludes a word, also under a soft cap.
     soft_cap : float or pair of them, optional
         c > 0 turns each logit z into c·tanh(z/c) before the temperature, as Gemma 2 does; a pair gives the student's
         and the teacher's, None for no cap.
@@ -87,7 +87,7 @@ def fused_linear_divergence(
         For shapes that do not fit, a parameter outside its domain, and on the CPU (elsewhere it would wait for the
         device) for an entry that is not finite, or a label that is no word.
     TypeError
-        For a divergence or a dtype that is none.
+        For a divergence or a dtype that is none, and a layer in the place of its weight.
 
     Notes
     -----
@@ -119,7 +119,7 @@ def fused_linear_divergence(
     >>> bool(torch.isclose(loss, plain)), student.weight.grad.shape
     (True, torch.Size([50, 4]))
     """
-    objective = Objective(divergence, temperature, temperature_squared, reverse, label_weight)
+    objective = Objective(divergence, temperature, temperature_squared, reverse, label_weight, labels is not None)
     student_cap, teacher_cap = soft_cap if isinstance(soft_cap, tuple) else (soft_cap, soft_cap)
     student = _head("student", student_hidden, student_weight, student_bias, student_cap, vocabulary)
     teacher = _head("teacher", teacher_hidden, teacher_weight, teacher_bias, teacher_cap, vocabulary)
@@ -342,6 +342,12 @@ def _head(
     """One side, checked, with the words that exist."""
     given = {f"{name}_hidden": hidden, f"{name}_weight": weight} | ({} if bias is None else {f"{name}_bias": bias})
     for which, x in given.items():
+        if isinstance(x, torch.nn.Module):
+            raise TypeError(
+                f"{which} is a layer, {type(x).__name__}: give its layer.weight, and its bias as {name}_bias=layer.bias"
+            )
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{which} must be a tensor, got a {type(x).__name__}")
         if not x.is_floating_point():
             raise TypeError(f"{which} must be floating, got {x.dtype}")
         if x.device != hidden.device:

@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from dkl import rules
-from dkl._array import Array, Namespace, as_array, as_scalar, is_numpy, namespace_of
+from dkl._array import Array, Namespace, as_array, as_scalar, first_failing, holds, is_numpy, namespace_of
 from dkl.divergences import js
+from dkl.families import Normal
 from dkl.families.base import Distribution, beside
 from dkl.representations import Axis, FiniteOutcomes, Representation, interpret, outcome_pair
 from dkl.training.reduction import Reduction, reduced
@@ -89,7 +90,7 @@ def optimal_discriminator(p: Any, q: Any, *, at: Any = None, axis: Axis = -1, lo
     Raises
     ------
     ValueError
-        For arrays that are no probabilities, and outcomes ``at`` which to evaluate a list.
+        For arrays that are no probabilities, outcomes ``at`` which to evaluate a list, and NaN among the outcomes.
     TypeError
         For distributions without ``at``, and objects without a density, such as ``dkl.Samples``.
 
@@ -116,6 +117,9 @@ def optimal_discriminator(p: Any, q: Any, *, at: Any = None, axis: Axis = -1, lo
         return as_scalar(layout.scatter(pair.xp, score if logits else _sigmoid(pair.xp, score)))
     left, right = _densities(left, right, at)
     xp = left.xp
+    if type(left) is type(right) is Normal:
+        score = _score_of_normals(left, right, at)
+        return as_scalar(score if logits else _sigmoid(xp, score))
     log_p, log_q = xp.broadcast_arrays(*(as_array(xp, side.log_prob(at), "log_prob") for side in (left, right)))
     in_p, in_q = log_p > -math.inf, log_q > -math.inf
     both = in_p & in_q
@@ -264,6 +268,9 @@ def _densities(p: Representation, q: Representation, at: Any) -> tuple[Distribut
     if at is None:
         raise TypeError("distributions are evaluated at outcomes: give them as at=")
     xp = namespace_of(at=at)
+    points = as_array(xp, at, "at")
+    if xp.isdtype(points.dtype, "real floating") and holds(xp.all(number := ~xp.isnan(points))) is False:
+        raise ValueError(f"at{first_failing(points, number)[0]} is not a number, and so no outcome")
     sides = [side if is_numpy(xp) or not is_numpy(side.xp) else side.moved(xp, at) for side in (p, q)]  # type: ignore[attr-defined]
     moved: tuple[Distribution, Distribution] = beside(*sides)
     return moved
@@ -272,6 +279,18 @@ def _densities(p: Representation, q: Representation, at: Any) -> tuple[Distribut
 def _score(xp: Namespace, in_p: Array, in_q: Array, log_ratio: Array) -> Array:
     one_side = xp.where(in_p, xp.full_like(log_ratio, math.inf), xp.where(in_q, -math.inf, 0.0 * log_ratio))
     return xp.where(in_p & in_q, log_ratio, one_side)
+
+
+def _score_of_normals(p: Normal, q: Normal, at: Any) -> Array:
+    """½·(b − a)·(b + a) + log(σ_q/σ_p) with a, b the distances in units of σ, whose squares may overflow."""
+    xp = p.xp
+    x = xp.astype(as_array(xp, at, "at", like=p.loc), p.loc.dtype)
+    possible = xp.isfinite(x)
+    from_p = xp.where(possible, x, 0.0) - p.loc
+    between = q._standard(p.loc - q.loc)
+    a, b = p._standard(from_p), q._standard(from_p)
+    score = 0.5 * (b - a + between) * (b + between + a) + 0.5 * (q._log_v - p._log_v)
+    return xp.where(possible, score, 0.0)
 
 
 def _sigmoid(xp: Namespace, x: Array) -> Array:

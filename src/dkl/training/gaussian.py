@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -37,8 +38,8 @@ def gaussian_kl(mu: Tensor, log_var: Tensor, prior: Any = None, *, mask: Tensor 
     Tensor
         Nats, of the inputs' shape, one number for each dimension; in float32 at least, so that half precision does not
         overflow. Never negative, right to the last digits also where both are near 0, for every log-variance of which
-        the exponential is in the dtype's range: up to 88 in float32. Beyond that it is infinite; a gradient is never
-        NaN.
+        half the exponential is in the dtype's range: up to 89 in float32. Beyond that it is infinite; a gradient is
+        never NaN.
 
     Raises
     ------
@@ -64,7 +65,9 @@ def gaussian_kl(mu: Tensor, log_var: Tensor, prior: Any = None, *, mask: Tensor 
     elif isinstance(prior, tuple) and len(prior) == 2 and all(isinstance(x, Tensor) for x in prior):
         loc, log_prior = (visible(_spread(x, mean), beside(mask, mean)) for x in prior)
         mean, log_variance, loc, log_prior = real_floating(namespace_of(mu=mean), mean, log_variance, loc, log_prior)
-        kl = _standard_kl((mean - loc) * torch.exp(-0.5 * log_prior), log_variance - log_prior)
+        # 1/σ in two factors, which stay finite up to where every difference but 0 has an infinite square.
+        root = torch.exp(-0.25 * log_prior.clamp(min=-4.0 * _largest_exponent(log_prior)))
+        kl = _standard_kl((mean - loc) * root * root, log_variance - log_prior)
     else:
         known = prior if isinstance(prior, Normal) else adapted(prior)
         if type(known) is not Normal:
@@ -73,6 +76,11 @@ def gaussian_kl(mu: Tensor, log_var: Tensor, prior: Any = None, *, mask: Tensor 
                 "dkl.families.Normal or a torch.distributions.Normal"
             )
         kl = dkl.kl(Normal(mean, log_variance=log_variance), known)
+        if kl.shape != mean.shape:
+            raise ValueError(
+                f"the prior is a batch of shape {tuple(known.batch_shape)}, which does not broadcast to "
+                f"{tuple(mean.shape)}, the shape of mu"
+            )
     _check(kl, mu=mean, log_var=log_variance)
     return visible(kl, beside(mask, kl))
 
@@ -141,7 +149,7 @@ def _standard_kl(mu: Tensor, log_var: Tensor) -> Tensor:
 
 
 class _StandardKL(torch.autograd.Function):  # type: ignore[misc]
-    """½·(mu² + e^l − 1 − l), and e^l − 1 beside it for the way back.
+    """½·(mu² + e^l − 1 − l), and ½·(e^l − 1) beside it for the way back.
 
     With e = e^l − 1 and c = z/(3 + z/(5 + z/(7 + …))), z = l²/4, the continued fraction of tanh(l/2) [1], e − l is
     l·(e/2 − c)/(1 + c), which does not cancel near 0. Its terms are multiplied by 4 by turns, which spares the division
@@ -157,16 +165,16 @@ class _StandardKL(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def forward(mu: Tensor, log_var: Tensor) -> tuple[Tensor, Tensor]:
         """Each step in place of one before: memory is what it costs."""
-        slope = torch.expm1(log_var)
+        slope = _half_expm1(log_var)
         square = log_var * log_var
         *above, last = _DENOMINATORS[log_var.dtype]
         c = square / last
         for denominator in reversed(above):
             c = square / c.add_(denominator)
-        near = slope.sub(c, alpha=2.0).mul_(log_var).div_(c.mul_(2.0).add_(2.0))
-        kl = torch.where(square < 1.0, near, slope - log_var)
+        near = slope.sub(c).mul_(log_var).div_(c.mul_(2.0).add_(2.0))
+        kl = torch.where(square < 1.0, near, slope.sub(log_var, alpha=0.5))
         # An infinite slope times a weight of 0 would be NaN.
-        return kl.add_(mu * mu).mul_(0.5), slope.clamp(max=torch.finfo(slope.dtype).max)
+        return kl.add_((0.5 * mu).mul_(mu)), slope.clamp(max=torch.finfo(slope.dtype).max)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
@@ -179,5 +187,20 @@ class _StandardKL(torch.autograd.Function):  # type: ignore[misc]
         """The slopes mu and ½·(e^l − 1), as functions of the inputs if they are to be differentiated again."""
         mu, log_var, slope = ctx.saved_tensors
         if torch.is_grad_enabled():
-            slope = torch.expm1(log_var).clamp(max=torch.finfo(log_var.dtype).max)
-        return passed * mu, 0.5 * passed * slope
+            # The exponent is cut, not the exponential: one that is infinite has a slope of NaN even then.
+            slope = _half_expm1(log_var.clamp(max=_largest_exponent(log_var) + math.log(2.0)))
+        return passed * mu, passed * slope
+
+
+def _largest_exponent(x: Tensor) -> float:
+    """Where the exponential leaves the dtype's range, a rounding before."""
+    limits = torch.finfo(x.dtype)
+    return math.log(float(limits.max)) * (1.0 - float(limits.eps))
+
+
+def _half_expm1(x: Tensor) -> Tensor:
+    """½·(e^x − 1) as e^(x/2)·sinh(x/2), which is finite for a log 2 longer than e^x."""
+    # Far below, where it is −½ to the last digit, sinh would overflow.
+    x = x.clamp(min=-_largest_exponent(x))
+    # Halved twice, so that no step of the way back is larger than the slope.
+    return torch.exp(0.5 * x).mul(torch.sinh(0.5 * x))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import dkl
-from dkl._array import real_number
+from dkl._array import first_failing, real_number
 from dkl.training.gaussian import beside, gaussian_kl
 from dkl.training.reduction import visible
 
@@ -54,6 +54,8 @@ def active_units(mu: Tensor, threshold: float = 0.01, *, mask: Tensor | None = N
     """
     if mu.ndim == 0:
         raise ValueError("mu is a single number: its first axis holds the rows")
+    if mu.shape[0] == 0:
+        raise ValueError(f"mu of shape {tuple(mu.shape)} has no rows over which its means could vary")
     if not real_number(threshold, "threshold") >= 0:
         raise ValueError(f"threshold = {threshold!r} is no variance: it is at least 0")
     means = mu.detach().to(torch.promote_types(mu.dtype, torch.float32))
@@ -69,14 +71,14 @@ class LatentInformation(NamedTuple):
 
     Attributes
     ----------
-    value : float
-        The estimate.
-    stderr : float
+    value : Tensor
+        The estimate: one number in float64, without a gradient.
+    stderr : Tensor
         Its standard error, for these rows.
     """
 
-    value: float
-    stderr: float
+    value: Tensor
+    stderr: Tensor
 
 
 def mutual_information(
@@ -105,13 +107,14 @@ def mutual_information(
     Raises
     ------
     ValueError
-        If shapes do not fit, or numbers are not finite.
+        If shapes do not fit, numbers are not finite, or a sample given is none of its row's distribution.
 
     Notes
     -----
     The average over samples z of q(z) of KL(w ‖ uniform), w the posterior probabilities of the rows given z: the same
     expectation as of log q(z|x)/q(z), with less variance, and no sample of it is negative [1]. Cost: samples·rows²
-    densities, calculated in float64.
+    densities, calculated in float64. Every finite log-variance will do, also where the variance itself leaves the
+    range of float64: distances are measured in standard deviations of the row that they are compared with.
 
     References
     ----------
@@ -123,13 +126,16 @@ def mutual_information(
     >>> import torch
     >>> from dkl.training import mutual_information
     >>> mu = torch.tensor([[-50.0], [0.0], [50.0]])                # three rows that nobody takes for each other
-    >>> round(mutual_information(mu, torch.zeros(3, 1)).value, 6)  # log 3
-    1.098612
+    >>> mutual_information(mu, torch.zeros(3, 1)).value            # log 3
+    tensor(1.0986, dtype=torch.float64)
     """
     means, log_variances = _rows_of(mu, log_var)
-    drawn = _samples(means, log_variances, z, samples, generator)
-    per_sample = _code_information(means, log_variances, drawn.flatten(0, 1)).reshape(drawn.shape[:2])
-    return LatentInformation(float(per_sample.mean()), _stderr(per_sample))
+    if z is None:
+        noise = _noise(means, samples, generator)
+        per_sample = _code_information(means, log_variances, means.expand_as(noise), noise)
+    else:
+        per_sample = _code_information(means, log_variances, _given(means, log_variances, z), None)
+    return LatentInformation(per_sample.mean(), _stderr(per_sample))
 
 
 def aggregate_posterior_kl(
@@ -166,13 +172,13 @@ def aggregate_posterior_kl(
     --------
     >>> import torch
     >>> from dkl.training import aggregate_posterior_kl
-    >>> round(aggregate_posterior_kl(torch.full((5, 1), 2.0), torch.zeros(5, 1)).value, 6)  # rows all alike
-    2.0
+    >>> aggregate_posterior_kl(torch.full((5, 1), 2.0), torch.zeros(5, 1)).value  # rows all alike
+    tensor(2., dtype=torch.float64)
     """
     information = mutual_information(mu, log_var, z, samples=samples, generator=generator)
     means, log_variances = _rows_of(mu, log_var)
     with torch.no_grad():
-        mean_kl = float(gaussian_kl(means, log_variances, prior).sum(-1).mean())
+        mean_kl = gaussian_kl(means, log_variances, prior).sum(-1).mean()
     return LatentInformation(mean_kl - information.value, information.stderr)
 
 
@@ -183,43 +189,81 @@ def _rows_of(mu: Tensor, log_var: Tensor) -> tuple[Tensor, Tensor]:
         )
     rows = mu.detach().double(), log_var.detach().double()
     for name, x in zip(("mu", "log_var"), rows, strict=True):
-        if not torch.isfinite(x).all():
-            raise ValueError(f"{name} holds numbers that are not finite")
+        _hold_finite(name, x)
     return rows
 
 
-def _samples(mu: Tensor, log_var: Tensor, z: Tensor | None, samples: int, generator: torch.Generator | None) -> Tensor:
-    if z is None:
-        if samples < 1:
-            raise ValueError(f"samples = {samples} must be at least 1")
-        noise = torch.randn((samples, *mu.shape), dtype=mu.dtype, generator=generator, device=mu.device)
-        return mu + torch.exp(0.5 * log_var) * noise
+def _hold_finite(name: str, x: Tensor) -> None:
+    good = torch.isfinite(x)
+    if not good.all():
+        at, value = first_failing(x, good)
+        raise ValueError(f"{name}{at} = {value:g} must be finite: the encoder has diverged, or its input is not finite")
+
+
+def _noise(mu: Tensor, samples: int, generator: torch.Generator | None) -> Tensor:
+    if samples < 1:
+        raise ValueError(f"samples = {samples} must be at least 1")
+    return torch.randn((samples, *mu.shape), dtype=mu.dtype, generator=generator, device=mu.device)
+
+
+def _given(mu: Tensor, log_var: Tensor, z: Tensor) -> Tensor:
+    """The caller's samples, in the shape (samples, rows, dimensions)."""
     if z.shape[-2:] != mu.shape or z.ndim not in (2, 3) or 0 in z.shape:
         raise ValueError(
             f"z has shape {tuple(z.shape)}: it holds (rows, dimensions) = {tuple(mu.shape)}, or (samples, …) of them"
         )
-    return z.detach().double().reshape(-1, *mu.shape)
+    drawn = z.detach().double()
+    _hold_finite("z", drawn)
+    likely = torch.isfinite((((drawn - mu) * _bounded_exp(-0.5 * log_var)) ** 2).sum(-1))
+    if not likely.all():
+        at = (~likely).nonzero()[0].tolist()
+        raise ValueError(
+            f"z{at} lies more than 1e150 standard deviations from its own row's mean: draw it from that row"
+        )
+    return drawn.reshape(-1, *mu.shape)
 
 
-def _code_information(mu: Tensor, log_var: Tensor, z: Tensor) -> Tensor:
-    """KL(w ‖ uniform) of the rows' posterior probabilities w given each sample."""
+def _code_information(mu: Tensor, log_var: Tensor, centres: Tensor, noise: Tensor | None) -> Tensor:
+    """KL(w ‖ uniform) of the rows' posterior probabilities w given each sample, in the shape (samples, rows).
+
+    A sample of row n is its centre plus noise in units of that row's standard deviation. The two are kept apart, for
+    the small noise of a narrow row is lost in their sum.
+    """
     rows, dimensions = mu.shape
-    precision, log_scale = torch.exp(-log_var), 0.5 * log_var.sum(-1)
-    pieces = []
-    for some in z.split(max(1, _HELD // (rows * dimensions))):
-        distance = ((some[:, None] - mu) ** 2 * precision).sum(-1)
-        pieces.append(dkl.kl(dkl.Logits(-0.5 * distance - log_scale), dkl.Logits(torch.zeros_like(distance))))
-    return torch.cat(pieces)
+    half = 0.5 * log_var
+    inverse = _bounded_exp(-half)
+    columns = []
+    for own in torch.arange(rows, device=mu.device).split(max(1, _HELD // (rows * dimensions))):
+        log_ratio = half[own, None] - half
+        log_scale = log_ratio.sum(-1)
+        spread = None if noise is None else _bounded_exp(log_ratio)
+        pieces = []
+        for some in torch.arange(len(centres), device=mu.device).split(max(1, _HELD // log_ratio.numel())):
+            apart = (centres[some][:, own, None] - mu).mul_(inverse)
+            if noise is not None and spread is not None:
+                apart.addcmul_(noise[some][:, own, None], spread)
+            distance = apart.square_().sum(-1)
+            # Infinite, or the sum of two infinite parts: the row has no share in the sample, however narrow it is, for
+            # its density at the mean grows by a logarithm only.
+            log_density = torch.where(distance < math.inf, log_scale - 0.5 * distance, -math.inf)
+            pieces.append(dkl.kl(dkl.Logits(log_density), dkl.Logits(torch.zeros_like(log_density))))
+        columns.append(torch.cat(pieces))
+    return torch.cat(columns, 1)
 
 
-def _stderr(per_sample: Tensor) -> float:
+def _bounded_exp(x: Tensor) -> Tensor:
+    """exp, but the largest float where that is infinite: times a difference of 0 it must be 0."""
+    return torch.exp(x).clamp(max=torch.finfo(x.dtype).max)
+
+
+def _stderr(per_sample: Tensor) -> Tensor:
     """Of the mean over samples and rows, in the shape (samples, rows)."""
     samples, rows = per_sample.shape
     if samples > 1:
         # The rows are given: only what varies within one is noise.
-        return float((per_sample.var(0).sum() / samples).sqrt() / rows)
+        return (per_sample.var(0).sum() / samples).sqrt() / rows
     # One sample of each row cannot tell the two: the variance over rows bounds that within them.
-    return float(per_sample.std() / math.sqrt(rows)) if rows > 1 else 0.0
+    return per_sample.std() / math.sqrt(rows) if rows > 1 else per_sample.new_zeros(())
 
 
 class PredictedLatents(NamedTuple):

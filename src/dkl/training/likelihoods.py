@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from dkl._array import compiling, first_failing, holds, log_softmax, namespace_of, real_floating
+from dkl._array import compiling, first_failing, holds, log_softmax, namespace_of, real_floating, real_number
 from dkl.families.continuous_bernoulli import log_mass, mean
 
 Likelihood = Literal[
@@ -50,10 +50,10 @@ def negative_log_likelihood(
     Raises
     ------
     ValueError
-        If the shapes differ, the likelihood has no such name, or it takes no scale. On the CPU, outside of
-        ``torch.compile``: if a number lies outside its domain. Elsewhere numbers are not looked at.
+        If the shapes differ, the likelihood has no such name, or takes no scale, or none of that shape. On the CPU,
+        outside of ``torch.compile``: if a number lies outside its domain. Elsewhere numbers are not looked at.
     TypeError
-        If classes are not integers.
+        If classes are not integers, or the scale is neither a number nor a tensor.
 
     References
     ----------
@@ -77,7 +77,9 @@ def negative_log_likelihood(
         raise TypeError(f"x_recon must hold floating-point numbers, got {x_recon.dtype}")
     data, output = real_floating(namespace_of(x=x), x, x_recon)
     if likelihood in _WITH_SCALE:
-        _hold("scale", torch.as_tensor(scale), lambda s: s > 0, "must be positive")
+        _hold("x", data, torch.isfinite, f"is no number of the likelihood {likelihood!r}: it must be finite")
+        _hold("x_recon", output, torch.isfinite, "is no mean: it must be finite")
+        _check_scale(scale, data)
         return _WITH_SCALE[likelihood](data, output, scale)
     if isinstance(scale, Tensor) or scale != 1.0:
         raise ValueError(f"the likelihood {likelihood!r} has no scale: leave it out")
@@ -93,6 +95,18 @@ def _hold(name: str, x: Tensor, good: Callable[[Tensor], Tensor], what: str) -> 
     if holds(held.all()) is False:
         index, value = first_failing(x, held)
         raise ValueError(f"{name}{index} = {value:g} {what}")
+
+
+def _check_scale(scale: float | Tensor, x: Tensor) -> None:
+    if not isinstance(scale, Tensor):
+        scale = torch.as_tensor(real_number(scale, "scale"), dtype=torch.float64)
+    off = x.ndim - scale.ndim
+    if off < 0 or any(s not in (1, n) for s, n in zip(scale.shape, x.shape[off:], strict=True)):
+        raise ValueError(
+            f"scale of shape {tuple(scale.shape)} does not broadcast to x of shape {tuple(x.shape)}: give one number, "
+            "or one for each of x"
+        )
+    _hold("scale", scale, lambda s: (s > 0) & (s < math.inf), "must be positive and finite")
 
 
 def _in_unit_interval(x: Tensor) -> Tensor:
@@ -163,8 +177,11 @@ def _categorical(x: Tensor, logits: Tensor) -> Tensor:
         )
     classes = logits.shape[-1]
     _hold("x", x, lambda c: (c >= 0) & (c < classes), f"is none of the {classes} classes, 0 to {classes - 1}")
+    _hold("x_recon", logits, lambda a: a < math.inf, "is no logit: it is finite, or −inf for a class that cannot be")
+    _hold("x_recon", logits.amax(-1), lambda a: a > -math.inf, "in every class: a row needs one that can be")
     xp = namespace_of(x_recon=logits)
-    return -log_softmax(xp, *real_floating(xp, logits)).gather(-1, x.long()[..., None])[..., 0]
+    # In this form no zero is negative.
+    return 0.0 - log_softmax(xp, *real_floating(xp, logits)).gather(-1, x.long()[..., None])[..., 0]
 
 
 _WITHOUT_SCALE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -27,6 +27,7 @@ from dkl.pairs import from_logits
 from dkl.representations import Logits, Representation, interpret
 from dkl.training.ratios import check_entries, check_same_shape, exponential_excess, log_ratio
 from dkl.training.reduction import Reduction, reduced, visible
+from dkl.training.weight import kl_weight, weighted
 
 
 class PPOClipLoss(NamedTuple):
@@ -131,7 +132,7 @@ def policy_kl(old: Any, new: Any, *, mask: Tensor | None = None, reduction: Redu
         xp = namespace_of(old=old.array, new=new.array)
         values = kl.total(from_logits(xp, *torch.broadcast_tensors(*real_floating(xp, old.array, new.array))))
     else:
-        values = kl(old, new)
+        values = torch.as_tensor(kl(old, new))  # of numbers, where neither side has tensors
     return reduced(values, reduction, mask)
 
 
@@ -167,8 +168,8 @@ def ppo_clip_loss(
     Raises
     ------
     ValueError
-        For shapes that differ, a clip outside its domain, and entries that are NaN or infinite (looked for on the CPU
-        only); ``log_prob`` may be −inf.
+        For shapes that differ, a clip outside its domain, entries that are NaN or infinite (looked for on the CPU only;
+        ``log_prob`` may be −inf), and for an ``old_log_prob`` that requires a gradient.
 
     Notes
     -----
@@ -186,6 +187,7 @@ def ppo_clip_loss(
     """
     low, high = _clip_range(clip)
     d = log_ratio(log_prob, old_log_prob, mask, ("log_prob", "old_log_prob"))
+    _hold_fixed("old_log_prob", old_log_prob, "log_prob", log_prob)
     advantages = _advantages(advantages, d, mask)
     upwards, downwards = (advantages > 0) & (d > math.log1p(high)), (advantages < 0) & (d < math.log1p(-low))
     # Where the clip binds, and where there is no advantage, no gradient passes; nor may an overflow that it hides.
@@ -206,8 +208,8 @@ def ppo_clip_loss(
 
 
 def ppo_kl_loss(
-    new: Any,
     old: Any,
+    new: Any,
     actions: Tensor,
     advantages: Tensor,
     beta: float | Tensor,
@@ -219,15 +221,15 @@ def ppo_kl_loss(
 
     Parameters
     ----------
-    new, old : Tensor or distribution
-        The two policies, as for :func:`policy_kl`; here the new one comes first, as in :func:`ppo_clip_loss`. The old
-        one took the actions; the gradient would reach it, so pass what was recorded.
+    old, new : Tensor or distribution
+        The two policies, as for :func:`policy_kl`. The old one took the actions, and is held fixed: what was recorded
+        of it, without a gradient.
     actions : Tensor
         The actions taken: indices beside logits, outcomes beside distributions.
     advantages : Tensor
         One for each row, used as they are.
     beta : float or Tensor
-        The weight of the penalty, ≥ 0; see :class:`AdaptiveKL`.
+        The weight of the penalty, ≥ 0; of an :class:`AdaptiveKL` its ``beta``.
     mask, reduction
         As for :func:`ppo_clip_loss`.
 
@@ -240,9 +242,10 @@ def ppo_kl_loss(
     ------
     ValueError
         As :func:`policy_kl`; for an index that is no action, an action that the old policy forbids, shapes that differ
-        and a negative β (values are looked at on the CPU only).
+        and a negative β (values are looked at on the CPU only); for an old policy that requires a gradient, as one does
+        that was taken for the new.
     TypeError
-        For indices that are not integers.
+        For indices that are not integers, and a schedule or a controller as β.
 
     Notes
     -----
@@ -252,23 +255,33 @@ def ppo_kl_loss(
     --------
     >>> import torch
     >>> from dkl.training import ppo_kl_loss
-    >>> new, old = torch.tensor([[1.0, 0.0]]), torch.zeros(1, 2)
-    >>> made = ppo_kl_loss(new, old, torch.tensor([0]), torch.tensor([1.0]), beta=0.5)
+    >>> old, new = torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])
+    >>> made = ppo_kl_loss(old, new, torch.tensor([0]), torch.tensor([1.0]), beta=0.5)
     >>> made.policy_loss, made.kl, made.loss
     (tensor(-1.4621), tensor(0.1201), tensor(-1.4021))
     """
-    if not isinstance(beta, Tensor) and not 0 <= (beta := real_number(beta, "beta")) < math.inf:
-        raise ValueError(f"beta = {beta:g} must be finite and not negative")
+    weight = kl_weight(beta)
     each_kl = policy_kl(old, new, mask=mask, reduction="none")
     log_prob, old_log_prob = (_log_prob(name, x, actions, mask) for name, x in (("new", new), ("old", old)))
+    _hold_fixed("old", old_log_prob, "new", log_prob)
     d = log_ratio(log_prob, old_log_prob, mask, ("new.log_prob(actions)", "old.log_prob(actions)"))
     advantages = _advantages(advantages, d, mask)
     ratio = torch.where(advantages == 0, 0.0, d).exp()
     policy_loss = reduced(-ratio * advantages, reduction, mask)
     divergence = reduced(each_kl, reduction, mask)
-    # Without a weight not even an infinite KL counts.
-    penalty = beta * divergence if isinstance(beta, Tensor) or beta else torch.zeros_like(divergence)
-    return PPOKLLoss(policy_loss + penalty, policy_loss, divergence, *_ratio_statistics(d.detach(), mask))
+    loss = policy_loss + weighted(weight, divergence)
+    return PPOKLLoss(loss, policy_loss, divergence, *_ratio_statistics(d.detach(), mask))
+
+
+def _hold_fixed(old_name: str, old: Tensor, new_name: str, new: Tensor) -> None:
+    """Raise a ValueError where the gradient would reach the policy that took the actions."""
+    if not (torch.is_grad_enabled() and old.requires_grad):
+        return
+    swapped = "" if new.requires_grad else f", and {new_name} does not, as if the two were swapped"
+    raise ValueError(
+        f"{old_name} requires a gradient{swapped}: the policy that took the actions is held fixed; record it under "
+        "torch.no_grad(), or pass it through .detach()"
+    )
 
 
 def _rows_of_actions(name: str, x: Any, mask: Tensor | None) -> Representation:

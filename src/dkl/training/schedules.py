@@ -105,7 +105,10 @@ class Cyclical:
 
     def __call__(self, step: float) -> float:
         """β at a step, the first of which is 0."""
-        return _between(self.start, self.end, min(_at(step) % self.period / self.period / self.ramp, 1.0))
+        number = _at(step)
+        if math.isinf(number):
+            raise ValueError(f"step = {step!r} has no place in a period: give a finite one")
+        return _between(self.start, self.end, min(number % self.period / self.period / self.ramp, 1.0))
 
 
 @dataclass(frozen=True)

@@ -14,36 +14,51 @@ from dkl.divergences import Divergence
 from dkl.pairs import from_logits
 from dkl.representations import Logits
 
+#: The labels' share of the loss where they are given and it is not.
+LABEL_WEIGHT = 0.5
+
 
 @dataclass(frozen=True)
 class Objective:
     """What a row of a student's logits costs beside the teacher's: a divergence, and the label where there is one.
 
-    The parameters are those of :func:`dkl.training.distillation_loss`.
+    The parameters are those of :func:`dkl.training.distillation_loss`, and whether labels are given.
     """
 
     divergence: Divergence
     temperature: float
     temperature_squared: bool
     reverse: bool
-    label_weight: float
+    label_weight: float | None
+    labelled: bool
 
     def __post_init__(self) -> None:
         if not isinstance(self.divergence, Divergence):
             raise TypeError(f"divergence = {self.divergence!r} is no divergence: give dkl.kl, dkl.JS(0.1), …")
         if not 0 < real_number(self.temperature, "temperature") < math.inf:
             raise ValueError(f"temperature = {self.temperature:g} must be positive and finite; 1 changes nothing")
+        if self.label_weight is None:
+            return
         if not 0 <= real_number(self.label_weight, "label_weight") <= 1:
             raise ValueError(f"label_weight = {self.label_weight:g} lies outside [0, 1]: it is the labels' share")
+        if self.label_weight and not self.labelled:
+            raise ValueError(
+                f"label_weight = {self.label_weight:g}, but there are no labels: give labels=, or leave it out"
+            )
+
+    @property
+    def share(self) -> float:
+        """The labels' share of a row's loss."""
+        return LABEL_WEIGHT * self.labelled if self.label_weight is None else self.label_weight
 
     def rows(self, student: Tensor, teacher: Tensor, labels: Tensor | None) -> Tensor:
         """The loss of each row, in float32 at least, of logits before the temperature."""
-        share = 0.0 if labels is None else self.label_weight
+        share = self.share
         # A share of 0 is left out: beside an infinite loss it would make NaN of it.
-        if share == 0:
+        if labels is None or share == 0:
             return self._divergence(student, teacher)
         student = student.to(_working(student))  # once, so that the gradients of both terms meet in it
-        surprise = functional.cross_entropy(student, labels, reduction="none")
+        surprise = functional.cross_entropy(student, labels.long(), reduction="none")
         if share == 1:
             return surprise
         return (1 - share) * self._divergence(student, teacher) + share * surprise
@@ -58,7 +73,9 @@ class Objective:
             # The same sums without the checks, each of which would wait for the device.
             xp = namespace_of(p=p, q=q)
             value = self.divergence.total(from_logits(xp, *real_floating(xp, p, q)))
-        return value * self.temperature**2 if self.temperature_squared and self.temperature != 1 else value
+        # T twice: its square may overflow where the divergence is 0.
+        squared = self.temperature_squared and self.temperature != 1
+        return value * self.temperature * self.temperature if squared else value
 
 
 def _working(x: Tensor) -> torch.dtype:

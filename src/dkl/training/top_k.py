@@ -113,6 +113,19 @@ class _Rest(NamedTuple):
             total = total + torch.where(shared, 0.0, slope * (over - over.detach()))
         return total
 
+    def most_kl(self, p_open: Tensor, q_open: Tensor) -> Tensor:
+        """The most that it adds where each mass is that of one outcome, and known but for its slack."""
+        p_ends, q_ends = (
+            ((mass - slack).clamp(min=0.0), mass + slack)
+            for mass, slack in ((self.p_mass, self.p_slack), (self.q_mass, self.q_slack))
+        )
+        # The terms are convex: they are largest at an end.
+        of_neither = [_terms(_log(p), _log(q)) for p in p_ends for q in q_ends]
+        of_p = [_terms(_log(self.p.sum(-1)), _log(q)) for q in q_ends]
+        of_q = [_terms(_log(p), _log(self.q.sum(-1))) for p in p_ends]
+        apart, of_p, of_q = (torch.stack(ends).amax(0) for ends in (of_neither, of_p, of_q))
+        return torch.where(self.others, apart, torch.where(p_open, of_p, 0.0) + torch.where(q_open, of_q, 0.0))
+
 
 def _last_positive(falling: Callable[[Tensor], Tensor], low: Tensor, high: Tensor) -> Tensor:
     """Up to where a falling function of log λ is positive, by halving."""
@@ -246,9 +259,8 @@ def topk_kl(
         most = p_mass + p_slack
         upper = known + most * (torch.log(torch.minimum(p.amin(-1), most)) - floor).clamp(min=0.0)
     if neither is not None:
-        worst = rest._replace(p_slack=-p_slack, q_slack=-q_slack)
         settled = (p_open + neither <= 1) & (q_open + neither <= 1)
-        upper = torch.where(settled, listed + worst.least_kl(), upper)
+        upper = torch.where(settled, listed + rest.most_kl(p_open > 0, q_open > 0), upper)
     return KLBounds(
         reduced(lower, reduction, mask),
         reduced(torch.maximum(lower, upper), reduction, mask),

@@ -98,8 +98,10 @@ def trust_region_step(
     Raises
     ------
     ValueError
-        If there is nothing to move, a setting lies outside its domain, the KL is not 0 at the start, or the gradient is
-        not finite.
+        If there is nothing to move, or a tensor twice, a setting lies outside its domain, the KL is not 0 at the start,
+        or the gradient is not finite.
+    TypeError
+        If ``parameters`` is a tensor by itself.
 
     Notes
     -----
@@ -119,9 +121,13 @@ def trust_region_step(
     >>> made.accepted, made.kl <= 0.01, made.improvement > 0
     (True, True, True)
     """
+    if isinstance(parameters, Tensor):
+        raise TypeError("parameters is a tensor, and would be taken apart into its rows: give a list of tensors")
     moved = [x for x in parameters if x.requires_grad]
     if not moved:
         raise ValueError("parameters holds none that needs a gradient: there is nothing to move")
+    if len({id(x) for x in moved}) < len(moved):
+        raise ValueError("parameters holds a tensor twice: give each of them once")
     for name, value, low, high in (
         ("max_kl", max_kl, 0.0, math.inf),
         ("cg_iterations", cg_iterations, 0, math.inf),
@@ -176,7 +182,10 @@ def trust_region_step(
                     return TrustRegionStep(True, reached, risen, expected, backtracks, used, residual)
     finally:
         if not accepted:
-            _place(moved, origin, torch.zeros_like(full))
+            # Not by a step of 0, which would make 0 of −0.
+            with torch.no_grad():
+                for x, o in zip(moved, origin, strict=True):
+                    x.copy_(o)
     return TrustRegionStep(False, float(start.detach()), 0.0, 0.0, max_backtracks, used, residual)
 
 

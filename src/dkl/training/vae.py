@@ -13,6 +13,7 @@ from dkl.training.gaussian import beside, gaussian_kl
 from dkl.training.latents import active_units
 from dkl.training.likelihoods import Likelihood, negative_log_likelihood
 from dkl.training.reduction import Reduction, reduced, visible
+from dkl.training.weight import kl_weight, weighted
 
 
 class VAELoss(NamedTuple):
@@ -63,6 +64,10 @@ def vae_loss(
 ) -> VAELoss:
     """The negative ELBO with a weighted KL: −log p(x|z) + β·KL(q(z|x) ‖ prior), for z drawn from q by the caller.
 
+    By default ``x_recon`` holds *probabilities*, after the sigmoid. A decoder that gives log-odds needs
+    ``likelihood="bernoulli_logits"``: log-odds that happen to lie in [0, 1] cannot be told from probabilities, and
+    raise no error.
+
     Parameters
     ----------
     x, x_recon : Tensor
@@ -71,9 +76,10 @@ def vae_loss(
     mu, log_var : Tensor
         The encoder's means and logarithms of its variances, with rows first.
     beta : float or Tensor
-        The weight of the KL; 1 gives the ELBO. Not negative.
+        The weight of the KL; 1 gives the ELBO. Not negative. Of a schedule its value at this step, ``schedule(step)``;
+        of a controller ``controller.beta``.
     likelihood : str
-        One of ``"bernoulli"`` (probabilities), ``"bernoulli_logits"``, ``"continuous_bernoulli_logits"``,
+        One of ``"bernoulli"`` (probabilities, the default), ``"bernoulli_logits"``, ``"continuous_bernoulli_logits"``,
         ``"gaussian"``, ``"laplace"``, ``"categorical_logits"``.
     scale : float or Tensor
         Of ``"gaussian"`` and ``"laplace"``. A Gaussian of scale s weighs the squared error by 1/(2s²): leaving s at 1
@@ -98,6 +104,8 @@ def vae_loss(
     ------
     ValueError
         If shapes do not fit, or a name, β or λ is none; numbers inside the tensors are looked at on the CPU only.
+    TypeError
+        If ``beta`` is a schedule or a controller instead of a number.
 
     References
     ----------
@@ -120,7 +128,7 @@ def vae_loss(
     tensor([0.5000, 0.0000])
     """
     rows = _rows(mask, x=x, x_recon=x_recon, mu=mu, log_var=log_var)
-    weight = _weight(beta)
+    weight = kl_weight(beta)
     free = real_number(free_bits, "free_bits")
     if not 0 <= free < math.inf:
         raise ValueError(f"free_bits = {free_bits!r} must be at least 0 and finite, in nats for each dimension")
@@ -133,9 +141,7 @@ def vae_loss(
     kl_per_dim = kl.sum(0) / count
     # A row's share of the floor, so that rows add up to the floor of their mean.
     floored = torch.where(kl_per_dim > free, kl, free) if free else kl
-    total = cost
-    if not isinstance(weight, float) or weight:  # an infinite KL of weight 0 costs nothing
-        total = cost + weight * floored.reshape(rows, -1).sum(-1)
+    total = cost + weighted(weight, floored.reshape(rows, -1).sum(-1))
     return VAELoss(
         reduced(total, reduction, mask),
         reduced(cost, reduction, mask),
@@ -156,12 +162,3 @@ def _rows(mask: Tensor | None, **inputs: Tensor) -> int:
     if mask is not None and tuple(mask.shape) != (rows,):
         raise ValueError(f"mask has shape {tuple(mask.shape)}, but there are {rows} rows: give one number for each")
     return int(rows)
-
-
-def _weight(beta: float | Tensor) -> float | Tensor:
-    if isinstance(beta, Tensor):
-        return beta
-    weight = real_number(beta, "beta")
-    if not 0 <= weight < math.inf:
-        raise ValueError(f"beta = {beta!r} must be at least 0 and finite")
-    return weight

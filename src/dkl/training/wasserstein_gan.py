@@ -128,7 +128,7 @@ def gradient_penalty(
     Tensor
         Non-negative, float32 at least; one number, or one for each row. Its gradient with respect to the critic's
         parameters runs through the critic's own gradient (double backward). It is finite also where the critic is flat:
-        there the norm has a kink, whose slope is given as 0.
+        there the norm has a kink, whose slope is given as 0. NaN where the critic's slope is not finite.
 
     Raises
     ------
@@ -172,7 +172,9 @@ def gradient_penalty(
             )
         if not scores.requires_grad:
             raise ValueError("the critic does not depend on its input by differentiable operations, so it has no slope")
-        (slope,) = torch.autograd.grad(scores.sum(), between, create_graph=True, materialize_grads=True)
+        (slope,) = torch.autograd.grad(scores.sum(), between, create_graph=True, allow_unused=True)
+        if slope is None:
+            raise ValueError("the critic's scores do not depend on its input, so that it has no slope there")
         excess = _norm(slope.flatten(1)) - 1
         penalty = weight * (excess.clamp(min=0) if one_sided else excess) ** 2
     return reduced(penalty if torch.is_grad_enabled() else penalty.detach(), reduction, mask)
@@ -202,5 +204,6 @@ def _norm(x: Tensor) -> Tensor:
     largest = x.detach().abs().amax(dim=1) if x.shape[1] else x.new_zeros(x.shape[0])
     scale = torch.where(largest > 0, largest, 1.0)
     squares = ((x / scale[:, None]) ** 2).sum(dim=1)
-    positive = squares > 0
-    return scale * torch.where(positive, torch.sqrt(torch.where(positive, squares, 1.0)), 0.0)
+    # Not ``squares > 0``, which is false of NaN: a critic that diverged must not pass for a flat one.
+    flat = squares == 0
+    return scale * torch.where(flat, 0.0, torch.sqrt(torch.where(flat, 1.0, squares)))
