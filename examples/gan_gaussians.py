@@ -333,7 +333,7 @@ def _draw(found: list[dict[str, float]], paths: dict[str, list[float]], settings
 @click.command(help=__doc__)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder of the run.")
 @click.option("--seed", type=SEED, default=0, show_default=True)
-@click.option("--start", type=NumberRange(0, 100, min_open=True), default=Settings.start, show_default=True)
+@click.option("--start", type=NumberRange(1, 100), default=Settings.start, show_default=True)
 @click.option("--steps", type=click.IntRange(1), default=Settings.steps, show_default=True)
 def main(out: Path, seed: int, start: float, steps: int) -> None:
     """Run from the command line."""

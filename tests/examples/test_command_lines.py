@@ -8,7 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from examples import distil_digits, gan_gaussians, linear_vae, ppo_cartpole, vae_digits
+from examples import distil_digits, gan_gaussians, linear_vae, ppo_cartpole, token_policy, vae_digits
 from examples.recording import Recorder
 
 STEPS = {
@@ -16,6 +16,7 @@ STEPS = {
     gan_gaussians.main: "--steps",
     linear_vae.main: "--steps",
     ppo_cartpole.main: "--iterations",
+    token_policy.main: "--iterations",
     vae_digits.main: "--steps",
 }
 REFUSED = [
@@ -23,7 +24,7 @@ REFUSED = [
     *((main, "--seed", bad) for main in STEPS for bad in ("-1", "99999999999999999999")),
     *((distil_digits.main, "--temperature", bad) for bad in ("0", "nan", "inf", "-1")),
     *((linear_vae.main, "--beta", bad) for bad in ("0", "nan", "inf", "-1")),
-    *((gan_gaussians.main, "--start", bad) for bad in ("0", "nan", "inf", "1e300")),
+    *((gan_gaussians.main, "--start", bad) for bad in ("0", "0.5", "nan", "inf", "1e300")),
 ]
 
 
@@ -45,6 +46,7 @@ def test_a_bad_value_is_refused_before_a_folder_is_made(
         (gan_gaussians.main, "", ["--steps", "1"]),
         (linear_vae.main, "beta_2", ["--beta", "2", "--steps", "1"]),
         (ppo_cartpole.main, "", ["--iterations", "1"]),
+        (token_policy.main, "", ["--iterations", "1"]),
         (vae_digits.main, "healthy", ["--scene", "healthy", "--steps", "1"]),
     ],
 )

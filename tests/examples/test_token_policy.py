@@ -82,4 +82,5 @@ def test_what_goes_wrong_shows_at_once(changed: dict[str, Any], name: str) -> No
 def test_the_command_line(tmp_path: Path) -> None:
     made = CliRunner().invoke(main, ["--out", str(tmp_path / "run"), "--iterations", "2", "--placement", "loss"])
     assert made.exit_code == 0, made.output
-    assert "nats a sequence by k1" in made.output
+    assert "nats by k1" in made.output
+    assert "The policy at the end: KL(policy‖reference)" in made.output
