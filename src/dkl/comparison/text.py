@@ -29,7 +29,10 @@ _NULLS = [
     "NULL",
     "None",
 ]  # not NaN: a float column has a cell of its own for it
-_CONVERSION = re.compile(r"In CSV column #(\d+): CSV conversion error to ([^:]+): invalid value '(.*)'", re.DOTALL)
+# With one thread (OMP_NUM_THREADS=1) Arrow counts the rows as well.
+_CONVERSION = re.compile(
+    r"In CSV column #(\d+): (?:Row #\d+: )?CSV conversion error to ([^:]+): invalid value '(.*)'", re.DOTALL
+)
 _WIDER = {
     pa.int64(): pa.float64(),
     pa.date32(): pa.timestamp("s"),

@@ -21,18 +21,16 @@ Numbers = np.ndarray[Any, Any]
 
 # Below exp(this) a number underflows.
 UNDERFLOW = -745.0
-# Less mass than exp(this) where the other density is 0 proves nothing: a log-density overflows far out.
-_PROOF = -300.0
 
 
 def weighted_pair(xp: Namespace, log_p: Array, log_q: Array, log_w: Array) -> Pair:
     """The pair of outcomes (w·p, w·q), along the last axis, from the logarithms of p, q and w.
 
-    A node with next to nothing of one side, where the other density is 0, belongs to neither.
+    A node where one density underflows, and the other is nothing at all, belongs to neither.
     """
     p_none, q_none = log_p == -math.inf, log_q == -math.inf
-    in_p = ~p_none & ~(q_none & (log_p + log_w < _PROOF))
-    in_q = ~q_none & ~(p_none & (log_q + log_w < _PROOF))
+    in_p = ~p_none & ~(q_none & (log_p + log_w < UNDERFLOW))
+    in_q = ~q_none & ~(p_none & (log_q + log_w < UNDERFLOW))
     both = in_p & in_q
     lp, lq, lw = xp.where(both, log_p, 0.0), xp.where(both, log_q, 0.0), xp.where(both, log_w, 0.0)
     shared = Outcomes(xp, xp.exp(lp + lw), xp.exp(lq + lw), lp - lq, True, _log_p=lp + lw, _log_q=lq + lw)
