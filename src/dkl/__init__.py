@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from dkl.entropies import cross_entropy as cross_entropy
     from dkl.entropies import entropy as entropy
     from dkl.estimate import Estimate as Estimate
+    from dkl.fitting import fit as fit
     from dkl.inequalities import bounds as bounds
     from dkl.methods import measure as measure
     from dkl.mixture import Mixture as Mixture
@@ -108,6 +109,7 @@ _HOMES = {
     "transport": "wasserstein",
     "inequalities": "bounds",
     "comparison": "compare save_reference",
+    "fitting": "fit",
     "density": "Density",
     "mixture": "Mixture",
     "adapters": "",
@@ -118,7 +120,7 @@ _HOMES = {
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
-__all__ = ["__version__", *_HOME_OF, "adapters", "doctor", "families", "plots", "training"]
+__all__ = ["__version__", *_HOME_OF, "adapters", "doctor", "families", "fitting", "plots", "training"]
 
 
 def __getattr__(name: str) -> Any:

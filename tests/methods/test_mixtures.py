@@ -331,3 +331,36 @@ def test_what_a_mixture_must_be(make, error, words):
 
 def test_repr():
     assert repr(MIXED) == "Mixture(2 × Exponential or Normal)"
+
+
+def test_family_of_mixtures():
+    family = Mixture.of(Normal, 3)
+    assert family == Mixture.of(Normal, 3)
+    assert family != Mixture.of(Normal, 2)
+    assert (repr(family), family.__name__) == ("Mixture.of(Normal, 3)", "Mixture.of(Normal, 3)")
+    assert (family.component, family.components, family.event_ndim, family.known) == (Normal, 3, 0, ())
+    assert Mixture.of(MultivariateNormal, 2).event_ndim == 1
+    assert Mixture.of(dkl.families.Laplace, 2).known == ("loc",)
+
+
+@pytest.mark.parametrize(
+    ("family", "components", "error", "message"),
+    [
+        (
+            Normal(0.0, 1.0),
+            2,
+            TypeError,
+            r"family = Normal\(loc=0, scale=1\) is one distribution: give its class, Normal",
+        ),
+        (float, 2, TypeError, "family must be a class of dkl.families, got <class 'float'>"),
+        (Density, 2, TypeError, "a Density has no parameters that could be fitted"),
+        (Mixture, 2, TypeError, "a mixture of mixtures is a mixture of the inner components"),
+        (Normal, 0, ValueError, "components = 0 must be a whole number of at least 1"),
+        (Normal, 1.5, ValueError, "components = 1.5 must be a whole number"),
+        (Normal, math.inf, ValueError, "components = inf must be a whole number"),
+        (Normal, "2", TypeError, "components must be a real number"),
+    ],
+)
+def test_family_of_mixtures_refuses(family, components, error, message):
+    with pytest.raises(error, match=message):
+        Mixture.of(family, components)

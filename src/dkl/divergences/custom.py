@@ -92,7 +92,7 @@ class FDivergence(Csiszar):
         return "symmetric in P and Q" if self.symmetric else "of P relative to Q: the mean of f(p/q) under Q"
 
     def inside(self, shared: Outcomes) -> Array:
-        """q·f(p/q), by its limit at 0 and its slope at infinity where p/q leaves the floating range."""
+        """q·f(p/q), by its limit at 0 and its slope at infinity where p/q, or a step of f, leaves the floating range."""
         xp = shared.xp
         self._check(xp, shared.p)
         limits = xp.finfo(shared.p.dtype)
@@ -100,10 +100,12 @@ class FDivergence(Csiszar):
         none = shared.log_ratio < math.log(float(limits.smallest_normal))
         outside = far | none
         ratio = xp.exp(xp.where(outside, 0.0, shared.log_ratio))
-        overflow = xp.isinf(self.f(ratio))
-        inside = shared.q * self.f(xp.where(overflow, 1.0, ratio))
-        edge = xp.where(far, _times(xp, shared.p, self.slope_inf), _times(xp, shared.q, self.f_zero))
-        return xp.where(outside, edge, xp.where(overflow, math.inf, inside))
+        # f itself lies below the line that its limits span: it is a step on its way that overflows.
+        outside = outside | ~xp.isfinite(self.f(ratio))
+        inside = shared.q * self.f(xp.where(outside, 1.0, ratio))
+        large = shared.log_ratio > 0
+        edge = xp.where(large, _times(xp, shared.p, self.slope_inf), _times(xp, shared.q, self.f_zero))
+        return xp.where(outside, edge, inside)
 
     def _check(self, xp: Namespace, like: Array) -> None:
         """Hold f to what it claims on a grid, in the library that it was written for: f(1) = 0, convex, both limits."""

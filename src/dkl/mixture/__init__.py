@@ -2,5 +2,6 @@
 
 from dkl.mixture.bounds import kl_bounds
 from dkl.mixture.density import Mixture, detached, member
+from dkl.mixture.family import MixtureFamily
 
-__all__ = ["Mixture", "detached", "kl_bounds", "member"]
+__all__ = ["Mixture", "MixtureFamily", "detached", "kl_bounds", "member"]

@@ -15,6 +15,7 @@ from dkl.density import Unsaid
 from dkl.families.base import Distribution, beside
 from dkl.families.constraints import Constraint
 from dkl.families.exponential import ExponentialFamily
+from dkl.mixture.family import MixtureFamily
 from dkl.supports import Integers, Interval, Support
 
 # The most numbers that a log-density of a mixture holds at once.
@@ -70,6 +71,36 @@ class Mixture(Distribution):
             raise ValueError(f"Mixture: the weights sum to {worst:.9g}, not to 1: divide them by their sum")
         own = [parts.batch_shape[:-1]] if isinstance(parts, Distribution) else [c.batch_shape for c in parts]
         self.batch_shape = np.broadcast_shapes(self.batch_shape, *own)
+
+    @staticmethod
+    def of(family: type[Any], components: int) -> MixtureFamily:
+        """The family of the mixtures of so many members of a family, for :func:`dkl.fit`.
+
+        Parameters
+        ----------
+        family : type
+            A class of ``dkl.families``.
+        components : int
+            How many components there are, at least 1.
+
+        Returns
+        -------
+        MixtureFamily
+
+        Raises
+        ------
+        ValueError
+            If ``components`` is no whole number of at least 1.
+        TypeError
+            If ``family`` is no class of distributions with parameters, or is that of mixtures.
+
+        Examples
+        --------
+        >>> import dkl
+        >>> dkl.Mixture.of(dkl.families.Gamma, 2)
+        Mixture.of(Gamma, 2)
+        """
+        return MixtureFamily(family, components)
 
     def _check(self, name: str, x: Array) -> None:
         super()._check(name, x)

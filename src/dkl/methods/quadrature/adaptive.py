@@ -26,6 +26,7 @@ class Integral:
 
     space: Any
     panels: Any
+    sums: Sums
     error: float
     masses: tuple[float, float]
     mass_errors: tuple[float, float]
@@ -34,10 +35,10 @@ class Integral:
     diverges: str | None = None
 
 
-def integrate(divergence: Divergence, p: Distribution, q: Distribution, rtol: float) -> Integral:
+def integrate(divergence: Divergence, p: Distribution, q: Distribution, rtol: float, floor: float = 0.0) -> Integral:
     """Adapt panels to one pair of NumPy's until the divergence has the relative error asked for, or cannot.
 
-    The error of the result is relative.
+    The error of the result is relative; to ``floor``, where the divergence is smaller than that.
     """
     space: Any = Line.of(p, q) if not p.event_ndim else Plane.of(p, q)
     panels = space.first()
@@ -47,12 +48,12 @@ def integrate(divergence: Divergence, p: Distribution, q: Distribution, rtol: fl
     error = math.inf
     for _ in range(_ROUNDS):
         totals, errors = sums.values.sum(axis=0), sums.errors.sum(axis=0)
-        relevant, error = _measures(divergence, sums, totals, errors)
+        relevant, error = _measures(divergence, sums, totals, errors, floor)
         masses_met = errors[0] <= 1e-9 and errors[1] <= 1e-9
         if error <= rtol and masses_met and space.dimension == 1:
             np.maximum(sums.errors, space.seams(divergence, panels), out=sums.errors)
             errors = sums.errors.sum(axis=0)
-            relevant, error = _measures(divergence, sums, totals, errors)
+            relevant, error = _measures(divergence, sums, totals, errors, floor)
             masses_met = errors[0] <= 1e-9 and errors[1] <= 1e-9
             best, stalled = math.inf, 0
         if error <= rtol and masses_met:
@@ -75,12 +76,14 @@ def integrate(divergence: Divergence, p: Distribution, q: Distribution, rtol: fl
     reason, tail = space.beyond(divergence, panels, sums)
     (p_mass, q_mass), (p_error, q_error) = totals[:2], sums.errors.sum(axis=0)[:2]
     masses, mass_errors = (float(p_mass), float(q_mass)), (float(p_error), float(q_error))
-    return Integral(space, panels, error + tail, masses, mass_errors, evaluations, reason)
+    return Integral(space, panels, sums, error + tail, masses, mass_errors, evaluations, reason)
 
 
-def _measures(divergence: Divergence, sums: Sums, totals: Numbers, errors: Numbers) -> tuple[Numbers, float]:
+def _measures(
+    divergence: Divergence, sums: Sums, totals: Numbers, errors: Numbers, floor: float
+) -> tuple[Numbers, float]:
     """The relative error of the divergence that each panel brings, and their sum."""
-    total = totals[2]
+    total = max(totals[2], floor)
     by_terms = sums.errors[:, 2] / total if 0 < total < math.inf else sums.errors[:, 2]
     if isinstance(divergence, Csiszar):
         # An infinite sum needs no more panels, but the masses may.

@@ -1,0 +1,162 @@
+"""What is to be fitted to what, and the methods that can: each one decorated function.
+
+A method is a function of a :class:`Problem` that returns a :class:`dkl.fitting.result.Fit`, or None to decline. It is
+registered with :func:`fitter` under the name that the field gives it; without ``method=`` the first that does not
+decline answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from dkl._array import real_number
+from dkl.divergences import Alpha, Divergence
+from dkl.representations import Representation
+
+if TYPE_CHECKING:
+    from dkl.fitting.result import Fit
+
+#: The order in which methods are tried when none is asked for.
+METHODS = (
+    "moment matching",
+    "maximum likelihood",
+    "expectation maximisation",
+    "expectation propagation",
+    "assumed density filtering",
+    "direct minimisation",
+    "coordinate ascent",
+    "natural gradient",
+    "stochastic gradient",
+    "variational bound",
+)
+
+Fitter = Callable[["Problem"], "Fit | None"]
+
+#: An option that every method may be given: those without steps have nothing to tell.
+ANYWHERE = frozenset({"progress"})
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered way to fit: its method, the options that it takes, whether it takes a batch of targets at once."""
+
+    method: str
+    fit: Fitter
+    takes: frozenset[str]
+    batched: bool
+
+
+_entries: list[Entry] = []
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A family, a target, a divergence from the target to the fit, and what was wished.
+
+    Attributes
+    ----------
+    family : type or MixtureFamily
+        The family whose member is sought.
+    target : Representation
+        A distribution, density, mixture, samples, counts, or a product of sites.
+    divergence : Divergence
+    known : mapping
+        The parameters that the family keeps fixed.
+    seed : int
+        From which every random number of the fit follows.
+    options : mapping
+        What else was given to :func:`dkl.fit`, by name: each method takes its own, and the rest is an error.
+    method : str or None
+        The method that was asked for by its name; None if any may answer.
+    """
+
+    family: Any
+    target: Representation
+    divergence: Divergence
+    known: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    method: str | None = None
+
+    @property
+    def forward(self) -> bool:
+        """Whether it is KL(target‖fit) that is least."""
+        return self.divergence.name == "kl" or self.alpha == 1.0
+
+    @property
+    def reverse(self) -> bool:
+        """Whether it is KL(fit‖target)."""
+        return self.divergence.name == "reverse_kl" or self.alpha == 0.0
+
+    @property
+    def alpha(self) -> float | None:
+        """The order in Minka's convention, where the divergence is an α-divergence or a KL."""
+        names = {"kl": 1.0, "reverse_kl": 0.0}
+        if self.divergence.name in names:
+            return names[self.divergence.name]
+        if isinstance(self.divergence, Alpha):
+            return float(self.divergence.order)
+        return None
+
+    def rng(self) -> np.random.Generator:
+        """A generator that begins at the seed."""
+        return np.random.default_rng(self.seed)
+
+    def with_(self, **changes: Any) -> Self:
+        """The same problem but for some of it."""
+        return replace(self, **changes)
+
+    def option(self, name: str, default: Any) -> Any:
+        """What was wished under a name, or the default."""
+        return self.options.get(name, default)
+
+
+def fitter(method: str, *, takes: tuple[str, ...] = (), batched: bool = False) -> Callable[[Fitter], Fitter]:
+    """Register the decorated function as a way to fit.
+
+    Parameters
+    ----------
+    method : str
+        One of ``METHODS``.
+    takes : tuple of str
+        The names of the options that it understands.
+    batched : bool
+        Whether it fits a batch of targets at once: then it must decline what a method before it takes. The others are
+        given one target of a batch at a time.
+
+    Raises
+    ------
+    ValueError
+        If there is no such method.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method = {method!r} is not one of {', '.join(METHODS)}")
+
+    def register(function: Fitter) -> Fitter:
+        _entries.append(Entry(method, function, frozenset(takes) | ANYWHERE, batched))
+        return function
+
+    return register
+
+
+def options_of(method: str | None) -> frozenset[str]:
+    """The options that a method takes; those of all methods without one."""
+    return ANYWHERE.union(*(entry.takes for entry in _entries if method in (None, entry.method)))
+
+
+def candidates(method: str | None, options: Iterable[str] = ()) -> list[Entry]:
+    """The ways to try, in their order: those of the method, if one is asked for, that take all the options given."""
+    wanted = [entry for entry in _entries if method in (None, entry.method) and entry.takes.issuperset(options)]
+    return sorted(wanted, key=lambda entry: METHODS.index(entry.method))
+
+
+def whole_number(value: Any, name: str, least: int = 1) -> int:
+    """An option that is a whole number, checked."""
+    number = real_number(value, name)
+    if number != int(number) or number < least:
+        raise ValueError(f"{name} = {value!r} must be a whole number of at least {least}")
+    return int(number)

@@ -1,0 +1,176 @@
+"""The answer of a fit: the member found, every local optimum beside it, and what of the target it leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from dkl.estimate import Estimate
+
+if TYPE_CHECKING:
+    from dkl.fitting.dropped import Dropped
+    from dkl.fitting.path import Path
+    from dkl.fitting.problem import Problem
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """A local optimum.
+
+    Attributes
+    ----------
+    distribution : Distribution
+        The member there.
+    value : float
+        The divergence there, in nats where it has a unit.
+    basin : float
+        The share of the starts that came to it.
+    """
+
+    distribution: Any
+    value: float
+    basin: float = 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """A form that JSON can hold."""
+        return {"distribution": shown(self.distribution), "value": self.value, "basin": self.basin}
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """Where the divergence falls towards, if no member has the least of it.
+
+    Attributes
+    ----------
+    infimum : float
+        What it comes to there, in nats where it has a unit.
+    near : Distribution or None
+        A member as near to it as numbers come; None where no number is near.
+    reason : str
+        What happens there.
+    """
+
+    infimum: float
+    near: Any
+    reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """A form that JSON can hold."""
+        return {"infimum": self.infimum, "near": None if self.near is None else shown(self.near), "reason": self.reason}
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """The member of a family that is least far from a target, by one divergence.
+
+    Attributes
+    ----------
+    distribution : Distribution or None
+        The best member found: of a batch of targets a batch. None where no member is the best, as ``boundary`` says.
+    divergence : Estimate or None
+        How far it is from the target, from the target to the fit; None beside no member. Of a target that is known by
+        samples alone, or up to a factor, ``reason`` says what it stands for.
+    method : str
+        How it was found, by the name that the field gives it.
+    converged : bool
+        Whether the method came to its end; ``reason`` says why, where it did not.
+    optima : tuple of Optimum
+        Every local optimum that was found, the best first: one, for a method that has one. Of a batch, a tuple for each
+        target.
+    trace : tuple of float
+        What the method made smaller, one number an iteration of the best start.
+    normaliser : Estimate or None
+        The integral of an unnormalised target; None where the target is normalised.
+    boundary : Boundary or None
+        Where the divergence falls towards, if no member has the least.
+    reason : str or None
+        What there is to say about the answer: why there is none, or how far it is to be trusted.
+    details : dict
+        What else a method tells, by name: such as the sites of expectation propagation.
+    """
+
+    distribution: Any
+    divergence: Estimate | None
+    method: str
+    converged: bool
+    optima: tuple[Any, ...] = ()
+    trace: tuple[float, ...] = ()
+    normaliser: Estimate | None = None
+    boundary: Boundary | None = None
+    reason: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    problem: Problem | None = field(default=None, repr=False)
+
+    @cached_property
+    def dropped(self) -> tuple[Dropped, ...]:
+        """The parts of the target that the fit ignores, the largest first; see :mod:`dkl.fitting.dropped`."""
+        from dkl.fitting.dropped import dropped
+
+        if self.problem is None or self.distribution is None:
+            return ()
+        return dropped(self.problem, self.distribution)
+
+    def path(self, alphas: Sequence[float], *, progress: Any = None) -> Path:
+        """The optimum as α runs from seeking a mode (0 and below) to covering the target (1 and above).
+
+        Parameters
+        ----------
+        alphas : sequence of float
+            In Minka's convention: 0 is the reverse KL, 1 the forward KL.
+        progress : callable, optional
+            Called with the number of α done and of all.
+
+        Returns
+        -------
+        Path
+            All local optima at each α, and the α at which the best one jumps from one to another.
+
+        Raises
+        ------
+        ValueError
+            If an α is no number, there are less than two, or the target cannot be fitted by direct minimisation.
+        """
+        from dkl.fitting.path import path
+
+        if self.problem is None:
+            raise ValueError(f"a fit by {self.method} has no path: it knows its own target only through its steps")
+        return path(self.problem, alphas, progress=progress)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A form that JSON can hold."""
+        optima = [
+            [o.to_dict() for o in each] if isinstance(each, tuple) else each.to_dict() for each in self.optima
+        ]  # fmt: skip
+        return {
+            "distribution": None if self.distribution is None else shown(self.distribution),
+            "divergence": None if self.divergence is None else self.divergence.to_dict(),
+            "method": self.method,
+            "converged": self.converged,
+            "optima": optima,
+            "dropped": [part.to_dict() for part in self.dropped],
+            "normaliser": None if self.normaliser is None else self.normaliser.to_dict(),
+            "boundary": None if self.boundary is None else self.boundary.to_dict(),
+            "reason": self.reason,
+        }
+
+    def __repr__(self) -> str:
+        if self.boundary is not None:
+            return f"Fit(no optimum: infimum {self.boundary.infimum:.6g} near {self.boundary.near!r}; {self.reason})"
+        said = "" if self.converged else "; not converged"
+        more = f"\n  {self.reason}" if self.reason else ""
+        several = f"; {len(self.optima)} local optima" if len(self.optima) > 1 else ""
+        return f"Fit({self.distribution!r}; method {self.method}{several}{said}\n  {self.divergence!r}){more}"
+
+
+def shown(distribution: Any) -> dict[str, Any]:
+    """A distribution as its name and parameters, for JSON."""
+    from dkl._array import to_numpy
+    from dkl.mixture import Mixture
+
+    made: dict[str, Any] = {"family": type(distribution).__name__}
+    if isinstance(distribution, Mixture):
+        made["components"] = [shown(each) for each in distribution.each]
+    parameters = {name: to_numpy(x).tolist() for name, x in distribution.given.items()}
+    return made | {"parameters": parameters}

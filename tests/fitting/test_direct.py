@@ -1,0 +1,185 @@
+"""Direct minimisation: the published optima, every one of them, and what is said where there is none."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dkl
+from dkl.families import (
+    Beta,
+    Binomial,
+    DiagonalNormal,
+    Gamma,
+    LogNormal,
+    MultivariateNormal,
+    Normal,
+    Poisson,
+    StudentT,
+)
+from dkl.supports import Interval
+
+TWO = dkl.Mixture(Normal([-3.0, 3.0], [1.0, 1.0]), [0.5, 0.5])
+NEAR = dkl.Mixture(Normal([-1.0, 1.0], [2 / 3, 2 / 3]), [0.5, 0.5])
+TILTED = MultivariateNormal([0.0, 0.0], [[1.0, 0.9], [0.9, 1.0]])
+DIRECT = "direct minimisation"
+
+
+def places(fit: Any) -> list[tuple[float, float, float]]:
+    return [(float(o.distribution.loc), float(o.distribution.scale), o.value) for o in fit.optima]
+
+
+def test_reverse_kl_has_two_global_optima_and_a_local_one() -> None:
+    fit = dkl.fit(Normal, TWO, dkl.reverse_kl)
+    expected = [(-2.984306, 1.023369, 0.688769), (2.984306, 1.023369, 0.688769), (0.0, 2.743769, 0.840621)]
+    np.testing.assert_allclose(places(fit), expected, atol=6e-7)
+    assert fit.converged
+    assert fit.method == DIRECT
+    assert float(fit.divergence) == pytest.approx(0.688769, abs=5e-7)
+    assert sum(o.basin for o in fit.optima) == pytest.approx(1.0)
+    assert list(fit.trace) == sorted(fit.trace, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "expected"),
+    [
+        (0.5, [(0.0, 3.049879, 0.564356)]),
+        (1.0, [(0.0, math.sqrt(10.0), 0.461995)]),
+        (-1.0, [(-2.992601, 1.010067, 0.497707), (2.992601, 1.010067, 0.497707)]),
+    ],
+)
+def test_the_optima_of_alpha(alpha: float, expected: list[tuple[float, float, float]]) -> None:
+    fit = dkl.fit(Normal, TWO, dkl.Alpha(alpha), method=DIRECT)
+    np.testing.assert_allclose(places(fit), expected, atol=6e-7)
+
+
+def test_an_infimum_on_the_boundary_is_said_and_no_number_is_given() -> None:
+    fit = dkl.fit(Normal, NEAR, dkl.Alpha(-1.0))
+    assert fit.distribution is None
+    assert fit.divergence is None
+    assert not fit.converged
+    assert fit.optima == ()
+    assert fit.dropped == ()
+    assert fit.boundary.infimum == pytest.approx(0.143413, abs=5e-7)
+    assert float(fit.boundary.near.scale) == pytest.approx(math.sqrt(8.0) / 3.0, abs=1e-5)
+    assert "lies on the boundary" in fit.reason
+    assert "no optimum: infimum 0.143413" in repr(fit)
+    assert fit.to_dict()["boundary"]["infimum"] == fit.boundary.infimum
+
+
+@pytest.mark.parametrize(
+    ("alpha", "variance"), [(-1.0, 0.132521), (0.0, 0.19), (0.5, 0.435890), (1.0, 1.0), (2.0, 1.433740)]
+)
+def test_mean_field_variances_of_correlated_normals(alpha: float, variance: float) -> None:
+    fit = dkl.fit(DiagonalNormal, TILTED, dkl.Alpha(alpha), method=DIRECT, starts=1)
+    np.testing.assert_allclose(np.asarray(fit.distribution.var()), variance, atol=6e-7)
+    np.testing.assert_allclose(np.asarray(fit.distribution.mean()), 0.0, atol=1e-7)
+
+
+def test_the_exact_member_is_found_by_every_divergence() -> None:
+    for divergence in (dkl.reverse_kl, dkl.js, dkl.hellinger, dkl.Renyi(2.0), dkl.chi2, dkl.jeffreys):
+        fit = dkl.fit(Gamma, Gamma(2.5, 1.5), divergence, starts=2)
+        assert float(fit.distribution.shape) == pytest.approx(2.5, rel=1e-6)
+        assert float(fit.distribution.rate) == pytest.approx(1.5, rel=1e-6)
+        assert float(fit.divergence) < 1e-9
+
+
+def test_the_optimum_is_stationary_by_another_way() -> None:
+    # At the optimum of reverse KL, E_q[s·(log q − log p)] = 0 for the score s: by SciPy's quadrature.
+    from scipy.integrate import quad
+
+    fitted = dkl.fit(LogNormal, Gamma(3.0, 1.0), dkl.reverse_kl, starts=2).distribution
+    loc, scale = float(fitted.loc), float(fitted.scale)
+
+    def inner(statistic: Any) -> float:
+        def integrand(z: float) -> float:
+            x = math.exp(loc + scale * z)
+            gap = float(fitted.log_prob(x)) - float(Gamma(3.0, 1.0).log_prob(x))
+            return statistic(z) * gap * math.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+
+        return quad(integrand, -12, 12, epsabs=1e-12)[0]  # type: ignore[no-any-return]
+
+    assert inner(lambda z: z) == pytest.approx(0.0, abs=1e-7)
+    assert inner(lambda z: z * z - 1.0) == pytest.approx(0.0, abs=1e-7)
+
+
+def test_families_without_sufficient_statistics() -> None:
+    fit = dkl.fit(StudentT, StudentT(4.0, 1.0, 2.0), dkl.js, starts=2)
+    assert float(fit.distribution.df) == pytest.approx(4.0, rel=1e-4)
+    assert float(fit.distribution.scale) == pytest.approx(2.0, rel=1e-5)
+
+
+def test_whole_numbers_and_lists_of_outcomes() -> None:
+    mixed = dkl.Mixture(Poisson([2.0, 6.0]), [0.5, 0.5])
+    found = dkl.fit(Poisson, mixed, dkl.js, starts=4).distribution
+    rates = np.linspace(2.0, 6.0, 4001)
+    by_hand = rates[np.argmin([float(dkl.measure(mixed, Poisson(r), dkl.js)) for r in rates[::40]]) * 40]
+    assert float(found.rate) == pytest.approx(by_hand, abs=0.05)
+    binomial = dkl.fit(Binomial, Binomial(10, 0.3), dkl.hellinger, total_count=10, starts=2).distribution
+    assert float(binomial.probs) == pytest.approx(0.3, abs=1e-7)
+    counts = dkl.Counts([1.0, 4.0, 6.0, 4.0, 1.0])
+    listed = dkl.fit(Binomial, counts, dkl.js, total_count=4, starts=2).distribution
+    assert float(listed.probs) == pytest.approx(0.5, abs=1e-7)
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-3, 7.0, 1e200])
+def test_an_unnormalised_density_is_fitted_and_its_integral_told(factor: float) -> None:
+    density = dkl.Density(lambda x: -0.5 * ((x - 1.0) / 2.0) ** 2 + math.log(factor))
+    fit = dkl.fit(Normal, density, dkl.reverse_kl, starts=2)
+    assert float(fit.distribution.loc) == pytest.approx(1.0, abs=1e-8)
+    assert float(fit.distribution.scale) == pytest.approx(2.0, abs=1e-8)
+    assert float(fit.normaliser) == pytest.approx(factor * 2.0 * math.sqrt(2.0 * math.pi), rel=1e-8)
+    assert fit.details["log_normaliser"] == pytest.approx(math.log(factor) + math.log(2 * math.sqrt(2 * math.pi)))
+    assert float(fit.divergence) < 1e-8
+
+
+def test_a_normalised_density_has_no_normaliser() -> None:
+    density = dkl.Density(lambda x: -0.5 * x * x - 0.5 * math.log(2 * math.pi))
+    assert dkl.fit(Normal, density, dkl.reverse_kl, starts=1).normaliser is None
+
+
+def test_supports_that_do_not_go_together_are_said() -> None:
+    with pytest.raises(ValueError, match="every Normal is infinitely far from the target: KL"):
+        dkl.fit(Normal, Gamma(2.0, 1.0), dkl.reverse_kl, starts=2)
+    with pytest.raises(ValueError, match="every Gamma is infinitely far from the target"):
+        dkl.fit(Gamma, Normal(5.0, 1.0), dkl.kl, method=DIRECT, starts=2)
+    with pytest.raises(ValueError, match="no Beta matches any part of the target"):
+        dkl.fit(Beta, Normal(50.0, 1.0), dkl.js, starts=2)
+
+
+def test_an_improper_target_is_said() -> None:
+    with pytest.raises(ValueError, match="is improper: its integral does not come to an end"):
+        dkl.fit(Normal, dkl.Density(lambda x: 0.0 * x), dkl.reverse_kl)
+    with pytest.raises(ValueError, match="is improper"):
+        dkl.fit(Normal, dkl.Density(lambda x: -np.log1p(np.abs(x))), dkl.reverse_kl)
+    with pytest.raises(ValueError, match="is improper"):
+        dkl.fit(Beta, dkl.Density(lambda x: -np.log(x), support=Interval(0.0, 1.0)), dkl.js)
+
+
+def test_a_density_with_nan_names_the_place() -> None:
+    with pytest.raises(ValueError, match="log_prob gives NaN at x = "), np.errstate(invalid="ignore"):
+        dkl.fit(Normal, dkl.Density(lambda x: np.log(x)), dkl.reverse_kl)
+
+
+def test_the_same_seed_gives_the_same_bits_and_progress_is_told() -> None:
+    seen: list[tuple[int, int]] = []
+    one = dkl.fit(Normal, TWO, dkl.js, starts=5, rng=3, progress=lambda done, most: seen.append((done, most)))
+    other = dkl.fit(Normal, TWO, dkl.js, starts=5, rng=3)
+    assert repr(one.optima) == repr(other.optima)
+    assert one.optima[0].value == other.optima[0].value
+    assert seen == [(k, seen[-1][1]) for k in range(1, seen[-1][1] + 1)]
+
+
+def test_a_saddle_is_left() -> None:
+    # From the middle, gradients of a symmetric target never leave the axis: the curvature does.
+    fit = dkl.fit(Normal, TWO, dkl.Alpha(-0.5), starts=1)
+    assert abs(float(fit.distribution.loc)) == pytest.approx(2.99034, abs=1e-4)
+
+
+@pytest.mark.parametrize("starts", [0, -1, 2.5])
+def test_starts_must_be_a_whole_number(starts: float) -> None:
+    with pytest.raises(ValueError, match=r"starts = .* must be a whole number of at least 1"):
+        dkl.fit(Normal, TWO, dkl.js, starts=starts)
