@@ -37,8 +37,8 @@ class Settings:
         What holds an update near the old policy.
     seed, iterations, environments, horizon, epochs, minibatches, width : int
         A rollout is ``horizon`` steps of each environment; an iteration goes over it ``epochs`` times.
-    learning_rate, anneal : float, bool
-        Adam's, and whether it falls to 0 in a straight line.
+    learning_rate, anneal, warmup : float, bool, int
+        Adam's, whether it falls to 0 in a straight line, and over how many iterations it rises to that line first.
     discount, trace : float
         γ and λ of the advantages.
     clip : float
@@ -49,7 +49,7 @@ class Settings:
         The rule by which β follows the target, and how many updates Ziegler's takes to answer.
     detached : bool
         Whether the penalty stands in the loss as a number, without its gradient.
-    stop_by : {"k1", "k3"}, optional
+    stop_by : {"k1", "k3", "exact"}, optional
         By which estimate of KL(old‖new), over one minibatch, the rest of the updates is left out where it passes 1.5
         times the target.
     entropy_weight, value_weight, gradient_norm : float
@@ -73,6 +73,7 @@ class Settings:
     width: int = 64
     learning_rate: float = 2e-3
     anneal: bool = True
+    warmup: int = 0
     discount: float = 0.98
     trace: float = 0.9
     clip: float = 0.2
@@ -83,7 +84,7 @@ class Settings:
     controller: Rule = "ppo"
     controller_horizon: float = 1.0
     detached: bool = False
-    stop_by: Literal["k1", "k3"] | None = None
+    stop_by: Literal["k1", "k3", "exact"] | None = None
     entropy_weight: float = 0.0
     value_weight: float = 0.5
     gradient_norm: float = 0.5
@@ -244,7 +245,10 @@ def _step(
     log_prob, old_log_prob = (
         x.log_softmax(-1).gather(-1, batch.actions[:, None])[:, 0] for x in (logits, batch.logits)
     )
-    last_kl = kl_estimate(old_log_prob, log_prob.detach(), s.stop_by or "k1", mask=live).value
+    if s.stop_by == "exact":
+        last_kl = policy_kl(batch.logits, logits.detach(), mask=live)
+    else:
+        last_kl = kl_estimate(old_log_prob, log_prob.detach(), s.stop_by or "k1", mask=live).value
     if s.rule == "clip":
         clipped = ppo_clip_loss(log_prob, old_log_prob, advantages, s.clip, mask=live, reduction=s.reduction)
         policy_loss, ratio_max, clip_fraction = clipped.loss, clipped.ratio_max, clipped.clip_fraction
@@ -298,6 +302,7 @@ def run(settings: Settings, out: str | Path) -> dict[str, float]:
     with Recorder(out) as record, progress(f"PPO by {s.rule}", s.iterations) as advance:
         for iteration in range(s.iterations):
             rate = s.learning_rate * (1 - iteration / s.iterations if s.anneal else 1.0)
+            rate *= min(1.0, (iteration + 1) / max(s.warmup, 1))
             for group in optimizer.param_groups:
                 group["lr"] = rate
             seen = player.play(model)

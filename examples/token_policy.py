@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import click
 import numpy as np
@@ -21,9 +21,17 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import dkl
-from dkl.training import AdaptiveKL, BiasedGradientWarning, kl_estimate, kl_loss, policy_kl, ppo_clip_loss
+from dkl.training import (
+    AdaptiveKL,
+    BiasedGradientWarning,
+    kl_estimate,
+    kl_estimate_from_logits,
+    kl_loss,
+    policy_kl,
+    ppo_clip_loss,
+)
 from dkl.training.controllers import Rule
-from dkl.training.estimators import Estimator, Placement
+from dkl.training.estimators import Estimator, KLEstimate, Placement
 from examples.recording import SEED, Recorder, progress
 
 #: The token that ends a sequence, and fills what comes after.
@@ -45,17 +53,21 @@ class Settings:
     beta, adaptive, rule, target_kl, beta_bounds, horizon
         Of the penalty: where β starts; whether it follows the target, in nats for each sequence, by which rule, how far
         it may go, and after how many sequences Ziegler's rule counts.
-    placement, estimator
-        Whether the penalty is in the loss or in the reward, and which estimator of the KL it is.
+    placement, estimator, weighted
+        Whether the penalty is in the loss or in the reward, and which estimator of the KL it is; ``"exact"`` sums over
+        all tokens at each place, in the loss. Whether each token's KL is weighted by its probability under the policy
+        over that under what wrote it, in the loss and in the log.
+    read : {"k1", "k3", "exact"}
+        By what the KL is logged, and given to the controller.
     controller_unit : {"sequence", "token"}
         Of the KL that the controller is given; the target is for each sequence.
     trained_to : {"reference", "old policy"}
         To whom the KL in the loss is; the one that is logged is to the reference.
     normalize_advantages : bool
         Whether advantages are divided by their standard deviation.
-    dropout, temperature, adapter : float
-        Dropout while log-probabilities are computed; what divides the policy's logits but not the reference's; the
-        scale of what an adapter adds to the policy before it has learnt anything.
+    dropout, temperature, reference_temperature, adapter : float
+        Dropout while log-probabilities are computed; what divides the policy's logits, and the reference's; the scale
+        of what an adapter adds to the policy before it has learnt anything.
     sampler_temperature, sampler_noise, sampler_lag : float, float, int
         How what writes the sequences differs from what is trained: its temperature, the relative noise of its weights
         such as a coarse number format makes, and by how many iterations it is behind.
@@ -83,12 +95,15 @@ class Settings:
     beta_bounds: tuple[float, float] = (1e-4, 1e4)
     horizon: float = 640.0
     placement: Placement = "reward"
-    estimator: Estimator = "k1"
+    estimator: Estimator | Literal["exact"] = "k1"
+    weighted: bool = False
+    read: Literal["k1", "k3", "exact"] = "k1"
     controller_unit: Literal["sequence", "token"] = "sequence"
     trained_to: Literal["reference", "old policy"] = "reference"
     normalize_advantages: bool = True
     dropout: float = 0.0
     temperature: float = 1.0
+    reference_temperature: float = 1.0
     adapter: float = 0.0
     sampler_temperature: float = 1.0
     sampler_noise: float = 0.0
@@ -184,6 +199,7 @@ class Trainer:
         self.policy = copy.deepcopy(self.reference)
         nn.init.normal_(self.policy.adapter.weight, 0.0, settings.adapter, generator=self.generator)
         self.policy.dropout, self.policy.temperature = settings.dropout, settings.temperature
+        self.reference.temperature = settings.reference_temperature
         self.past = [copy.deepcopy(self.policy)]
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=settings.learning_rate)
         self.controller = AdaptiveKL(
@@ -203,16 +219,13 @@ class Trainer:
         with torch.no_grad():
             seen = self._rollout()
             counted = seen.mask if s.mask_padding else torch.ones_like(seen.mask)
-            estimates = {
-                name: kl_estimate(seen.old, seen.ref, name, unit="sequence", mask=counted)
-                for name in ("k1", "k2", "k3")
-            }
+            estimates = self._estimates(seen, counted)
             penalty = self._penalty(seen, counted) if s.placement == "reward" else torch.zeros_like(seen.old)
             advantages = self._advantages(seen, beta * penalty, counted)
         figures = [self._step(seen, advantages, counted, beta, rows) for rows in self._minibatches()]
         means = {name: float(np.mean([x[name] for x in figures])) for name in figures[0]}
         means["ratio_max"] = max(x["ratio_max"] for x in figures)
-        kl = float(estimates["k1"].value)
+        kl = float(estimates[s.read].value)
         length = float(seen.mask.sum(-1).float().mean())
         if s.adaptive:
             # A mean over tokens has no relation to a target for each sequence: this is the fault, where it is one.
@@ -227,7 +240,7 @@ class Trainer:
             "kl": kl,
             "kl_k2": float(estimates["k2"].value),
             "kl_k3": float(estimates["k3"].value),
-            "kl_stderr": float(estimates["k1"].stderr),
+            "kl_stderr": float(estimates[s.read].stderr),
             "kl_coef": beta,
             "target_kl": s.target_kl,
             "update_kl": float(moved),
@@ -251,7 +264,26 @@ class Trainer:
         old, ref = (_taken(policy(before), tokens) for policy in (self.policy, self.reference))
         return Rollout(tokens, before, mask, sampled, old, ref, score(tokens, before, mask, s.vocabulary))
 
+    def _estimates(self, seen: Rollout, counted: Tensor) -> dict[str, KLEstimate]:
+        """The KL of a sequence, by every estimator that is read."""
+        made: dict[str, KLEstimate] = {}
+        for name in get_args(Estimator):
+            if self.settings.weighted:
+                each = kl_loss(
+                    seen.old, seen.ref, name, on_policy=False, behavior_log_prob=seen.sampled, unit="sequence",
+                    mask=counted, reduction="none",
+                )  # fmt: skip
+                made[name] = KLEstimate(each.mean(), each.std() / len(each) ** 0.5)
+            else:
+                made[name] = kl_estimate(seen.old, seen.ref, name, unit="sequence", mask=counted)
+        if self.settings.read == "exact":
+            logits = self.policy(seen.before), self.reference(seen.before)
+            made["exact"] = kl_estimate_from_logits(*logits, unit="sequence", mask=counted)
+        return made
+
     def _penalty(self, seen: Rollout, counted: Tensor) -> Tensor:
+        if self.settings.estimator == "exact":
+            raise ValueError('estimator="exact" is of a place, and no token\'s: it needs placement="loss"')
         with warnings.catch_warnings():
             # What another estimator than k1 does in the reward is what such a run is to show.
             warnings.simplefilter("ignore", BiasedGradientWarning)
@@ -289,11 +321,7 @@ class Trainer:
         }
         loss = clipped.loss - s.entropy_weight * entropy
         if s.placement == "loss":
-            with warnings.catch_warnings():
-                # As above: k1 and k3 have other gradients.
-                warnings.simplefilter("ignore", BiasedGradientWarning)
-                to = seen.ref[rows] if s.trained_to == "reference" else seen.old[rows]
-                term = kl_loss(log_prob, to, s.estimator, on_policy=True, unit="sequence", mask=mask)
+            term = self._kl_term(Rollout(*(x[rows] for x in seen)), logits, log_prob, mask)
             figures["kl_loss"] = term
             loss = loss + beta * term
         self.optimizer.zero_grad()
@@ -303,6 +331,23 @@ class Trainer:
         self.updates += 1
         figures = {"loss": loss, **figures, "ratio_max": clipped.ratio_max, "gradient_norm": norm}
         return {name: float(x.detach()) for name, x in figures.items()}
+
+    def _kl_term(self, seen: Rollout, logits: Tensor, log_prob: Tensor, mask: Tensor) -> Tensor:
+        """The KL in the loss, of a sequence."""
+        s = self.settings
+        if s.estimator == "exact":
+            with torch.no_grad():
+                ref_logits = self.reference(seen.before)
+            each = policy_kl(logits, ref_logits, mask=mask, reduction="none")
+            return torch.where(mask, each, 0.0).sum(-1).mean()
+        to = seen.ref if s.trained_to == "reference" else seen.old
+        with warnings.catch_warnings():
+            # As above: k1 and k3 have other gradients.
+            warnings.simplefilter("ignore", BiasedGradientWarning)
+            return kl_loss(
+                log_prob, to, s.estimator, on_policy=not s.weighted,
+                behavior_log_prob=seen.sampled if s.weighted else None, unit="sequence", mask=mask,
+            )  # fmt: skip
 
     def _mismatch(self, seen: Rollout) -> dict[str, float]:
         """How far the policy that is trained is from the one that wrote: importance weights and the KL by k3."""

@@ -46,8 +46,9 @@ class Settings:
         Nats for each latent dimension below which its KL is not pressed.
     likelihood : {"bernoulli_logits", "gaussian"}
         Of the pixels, from 0 to 1.
-    scale : float
-        The standard deviation of ``"gaussian"``.
+    scale : float or None
+        The standard deviation of ``"gaussian"``; None takes the one that fits each batch best, the root of its mean
+        squared error.
     pixels : {"sum", "mean"}
         How the pixels' costs are joined; ``"mean"`` divides the reconstruction by 64, which is a β of 64.
     latents : {"sum", "mean"}
@@ -65,6 +66,8 @@ class Settings:
         What the encoder's pixels are multiplied by: 255 is an image that nobody scaled, 0 an encoder that sees nothing.
     skip : bool
         Whether the decoder sees the pixels beside the latent variables, as through a connection that skips them.
+    skip_dropout : float
+        The share of the pixels that are hidden on that way, at random.
     kl_logged : {"raw", "weighted"}
         What is written down as the KL: itself, or β times it.
     latent_dims, hidden : int
@@ -81,7 +84,7 @@ class Settings:
     warmup_steps: int = 0
     free_bits: float = 0.0
     likelihood: Literal["bernoulli_logits", "gaussian"] = "bernoulli_logits"
-    scale: float = 0.25
+    scale: float | None = 0.25
     pixels: Literal["sum", "mean"] = "sum"
     latents: Literal["sum", "mean"] = "sum"
     log_var_bounds: tuple[float, float] | None = None
@@ -90,6 +93,7 @@ class Settings:
     initial_log_var: float = 0.0
     input_scale: float = 1.0
     skip: bool = False
+    skip_dropout: float = 0.0
     kl_logged: Literal["raw", "weighted"] = "raw"
     latent_dims: int = 10
     hidden: int = 128
@@ -114,6 +118,8 @@ class Made(NamedTuple):
     """One sample of each row."""
     clamped: float
     """The share of the log-variances that were cut off."""
+    past: Tensor | None
+    """What the decoder sees past the latent variables."""
 
 
 class Autoencoder(nn.Module):  # type: ignore[misc]
@@ -140,19 +146,25 @@ class Autoencoder(nn.Module):  # type: ignore[misc]
             return mu, middle + half * torch.tanh((log_var - middle) / half), 0.0
         return mu, log_var.clamp(low, high), float(((log_var <= low) | (log_var >= high)).float().mean())
 
-    def decoded(self, z: Tensor, x: Tensor) -> Tensor:
+    def decoded(self, z: Tensor, past: Tensor | None) -> Tensor:
         """The pixels' log-odds, or means."""
-        return self.decoder(torch.cat([z, x], dim=-1) if self.settings.skip else z)
+        return self.decoder(z if past is None else torch.cat([z, past], dim=-1))
 
     def forward(self, x: Tensor, generator: torch.Generator) -> Made:
         """Everything, with one sample of each row."""
         mu, log_var, clamped = self.encoded(x)
         z = mu + torch.exp(0.5 * log_var) * torch.randn(mu.shape, generator=generator)
-        return Made(self.decoded(z, x), mu, log_var, z, clamped)
+        past = None
+        if self.settings.skip:
+            past = x * (torch.rand(x.shape, generator=generator) >= self.settings.skip_dropout)
+        return Made(self.decoded(z, past), mu, log_var, z, clamped, past)
 
     def loss(self, x: Tensor, made: Made, beta: float) -> VAELoss:
         """The loss of a batch."""
         settings = self.settings
+        scale: float | Tensor = 1.0
+        if settings.likelihood == "gaussian":
+            scale = (x - made.output).square().mean().sqrt() if settings.scale is None else settings.scale
         loss = vae_loss(
             x,
             made.output,
@@ -160,7 +172,7 @@ class Autoencoder(nn.Module):  # type: ignore[misc]
             made.log_var,
             beta=beta,
             likelihood=settings.likelihood,
-            scale=settings.scale if settings.likelihood == "gaussian" else 1.0,
+            scale=scale,
             free_bits=settings.free_bits,
         )
         penalty, cost, kl = loss.total - loss.reconstruction, loss.reconstruction, loss.kl
@@ -175,7 +187,7 @@ class Autoencoder(nn.Module):  # type: ignore[misc]
         """The reconstruction of each row by the sample of another: what it costs not to have one's own."""
         if not torch.isfinite(made.z).all():
             return math.nan
-        return float(self.loss(x, made._replace(output=self.decoded(made.z.roll(1, 0), x)), 0.0).reconstruction)
+        return float(self.loss(x, made._replace(output=self.decoded(made.z.roll(1, 0), made.past)), 0.0).reconstruction)
 
 
 def digits() -> Tensor:

@@ -6,7 +6,8 @@ From the root of the repository,
   ``tests/doctor/runs``, one file a kind of training; ``--kind`` and ``--fault`` remake some of them;
 - ``python -m scripts.make_doctor_runs fix`` trains them again with the recommended fixes, and stores which recover;
 - ``python -m scripts.make_doctor_runs judge`` diagnoses the stored runs, and says what was mistaken for what;
-- ``python -m scripts.make_doctor_runs page > docs/doctor-confusion.md`` remakes the page.
+- ``python -m scripts.make_doctor_runs page > docs/doctor-confusion.md`` remakes the page;
+- ``python -m scripts.make_doctor_runs causes > docs/doctor-causes.md`` remakes the list of causes.
 
 Even seeds are for tuning, odd seeds are held out: ``judge`` looks at the tuning half unless it is told to look at the
 other.
@@ -34,6 +35,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dkl.doctor import Diagnosis, diagnose
+from scripts import doctor_causes
 from scripts.doctor_faults import KINDS, Columns, Fault, faults
 
 #: Where the runs are stored.
@@ -81,8 +83,16 @@ class Trial:
     cause: str
     seed: int
     remedy: str
-    recommended: bool
+    #: What it changes of the example's usual settings.
+    changed: str
+    #: The first words of the cause's fix that it tries; None for what would not help.
+    fix: str | None
     recovered: bool
+
+    @property
+    def recommended(self) -> bool:
+        """Whether the finding names it as a fix."""
+        return self.fix is not None
 
 
 def trained(fault: Fault, seed: int, settings: Any = None) -> Columns:
@@ -94,6 +104,16 @@ def trained(fault: Fault, seed: int, settings: Any = None) -> Columns:
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     names = [name for name in dict.fromkeys(name for line in lines for name in line) if not _hidden(fault, name)]
     return {name: np.array([float(line.get(name, "nan")) for line in lines]) for name in names}
+
+
+def changed(settings: Any) -> str:
+    """What settings change of the usual ones, but for the seed."""
+    usual = type(settings)()
+    return ", ".join(
+        f"{name}={value!r}"
+        for name, value in vars(settings).items()
+        if name != "seed" and value != getattr(usual, name)
+    )
 
 
 def _hidden(fault: Fault, name: str) -> bool:
@@ -176,7 +196,7 @@ def _try(job: tuple[str, str, int, int]) -> Trial:
     fault = _named(kind, name)
     remedy = fault.remedies[index]
     recovered = fault.criterion is not None and fault.criterion.holds(trained(fault, seed, remedy.settings))
-    return Trial(name, fault.cause or HEALTHY, seed, remedy.text, remedy.recommended, bool(recovered))
+    return Trial(name, fault.cause or HEALTHY, seed, remedy.text, changed(remedy.settings), remedy.fix, bool(recovered))
 
 
 def _named(kind: str, name: str) -> Fault:
@@ -204,10 +224,14 @@ def _done(work: Any, jobs: list[Any], what: str) -> list[Any]:
     return results
 
 
-def found(diagnosis: Diagnosis) -> str:
-    """The answer as one word: the first cause that is more than a note, healthy, or that nothing can be told."""
+def found(diagnosis: Diagnosis, truth: str) -> str:
+    """The answer as one word: the first cause that is more than a note, healthy, or that nothing can be told.
+
+    Where there are notes alone, the truth is the answer if it is among them.
+    """
     if diagnosis.status != "findings":
-        return HEALTHY if diagnosis.status == "healthy" else CANNOT_TELL
+        noted = diagnosis.status == "healthy" and any(finding.name == truth for finding in diagnosis.findings)
+        return truth if noted else HEALTHY if diagnosis.status == "healthy" else CANNOT_TELL
     return next(finding.name for finding in diagnosis.findings if finding.severity != "note")
 
 
@@ -228,7 +252,7 @@ def judged(runs: Iterable[Run]) -> Score:
     false_alarms = 0
     for run in runs:
         diagnosis = run.diagnosis()
-        confusion[run.truth, found(diagnosis)] += 1
+        confusion[run.truth, found(diagnosis, run.truth)] += 1
         false_alarms += run.fault.cause is None and diagnosis.worst == "error"
     right = sum(count for (truth, answer), count in confusion.items() if truth == answer and truth != HEALTHY)
     healthy = sum(count for (truth, _), count in confusion.items() if truth == HEALTHY)
@@ -236,9 +260,15 @@ def judged(runs: Iterable[Run]) -> Score:
 
 
 def trials(kind: str) -> list[Trial]:
-    """The stored trials of one kind of training."""
+    """The stored trials of one kind of training; see `untried` for what is missing among them."""
     path = RUNS / f"{kind}_fixes.json"
     return [Trial(**trial) for trial in json.loads(path.read_text(encoding="utf-8"))] if path.exists() else []
+
+
+def untried(kind: str) -> set[tuple[str, str, str, str | None]]:
+    """The remedies without a stored trial and the trials without their remedy: fault, remedy, what it changes, fix."""
+    remedies = {(f.name, r.text, changed(r.settings), r.fix) for f in faults(kind) for r in f.remedies}
+    return remedies ^ {(trial.fault, trial.remedy, trial.changed, trial.fix) for trial in trials(kind)}
 
 
 CALLED = {
@@ -252,7 +282,8 @@ HEAD = """# How often the doctor is right
 
 Every run below is an example of this repository with one fault injected, or none; the doctor sees its log alone. Even
 seeds were used to set the doctor's thresholds (tuning), odd seeds were not (held-out). "Right" means that the first
-finding above a note is the fault's cause; a false alarm is a healthy run with a finding at error level.
+finding above a note is the fault's cause, or that a cause which is worth a note only is noted and nothing else found; a
+false alarm is a healthy run with a finding at error level.
 `python -m scripts.make_doctor_runs` remakes the runs and this page.
 """
 
@@ -288,13 +319,7 @@ def _injected(kind: str, runs: list[Run]) -> Iterator[str]:
     yield "### What was injected\n\n| fault | changed | cause | seeds |\n|:--|:--|:--|--:|"
     seeds = Counter(run.fault.name for run in runs)
     for fault in faults(kind):
-        usual = type(fault.settings)()
-        changed = ", ".join(
-            f"{name}={value!r}"
-            for name, value in vars(fault.settings).items()
-            if name != "seed" and value != getattr(usual, name)
-        )
-        shown = f"`{changed}`" if changed else "nothing"
+        shown = f"`{changed(fault.settings)}`" if changed(fault.settings) else "nothing"
         yield f"| {fault.name} | {shown} | {fault.cause or HEALTHY} | {seeds[fault.name]} |"
 
 
@@ -318,13 +343,15 @@ def _recoveries(kind: str, tried: list[Trial]) -> Iterator[str]:
     if not tried:
         return
     yield "\n### Which fixes recover a run\n"
-    yield "| cause | fault | tried | recommended | recovered | of seeds |\n|:--|:--|:--|:--|--:|--:|"
-    together: dict[tuple[str, str, str, bool], list[Trial]] = defaultdict(list)
+    yield "A fix is named by its first words; each was tried on the first seeds of its fault.\n"
+    yield "| cause | fault | tried | as the fix | recovered | of seeds |\n|:--|:--|:--|:--|--:|--:|"
+    together: dict[tuple[str, str, str, str | None], list[Trial]] = defaultdict(list)
     for trial in tried:
-        together[trial.cause, trial.fault, trial.remedy, trial.recommended].append(trial)
-    for (cause, fault, remedy, recommended), some in together.items():
+        together[trial.cause, trial.fault, trial.remedy, trial.fix].append(trial)
+    for (cause, fault, remedy, fix), some in together.items():
         recovered = sum(trial.recovered for trial in some)
-        yield f"| {cause} | {fault} | {remedy} | {'yes' if recommended else 'no'} | {recovered} | {len(some)} |"
+        named = f"{fix.rstrip(',.:')} …" if fix else "not recommended"
+        yield f"| {cause} | {fault} | {remedy} | {named} | {recovered} | {len(some)} |"
     yield ""
     names = {trial.fault for trial in tried}
     causes: dict[str, dict[str, None]] = defaultdict(dict)
@@ -408,7 +435,7 @@ def judge(kinds: tuple[str, ...], pattern: str, held_out: bool, everything: bool
             continue
         for run in runs:
             diagnosis = run.diagnosis()
-            if everything or found(diagnosis) != run.truth:
+            if everything or found(diagnosis, run.truth) != run.truth:
                 said = "; ".join(f"{x.severity} {x.name} ({x.confidence:.2f})" for x in diagnosis.findings)
                 click.echo(f"{run.fault.name}, seed {run.seed}: {run.truth} → {said or diagnosis.status}")
         score = judged(runs)
@@ -423,6 +450,12 @@ def judge(kinds: tuple[str, ...], pattern: str, held_out: bool, everything: bool
 def print_page() -> None:
     """Print the page of the documentation."""
     click.echo(page(), nl=False)
+
+
+@main.command("causes")
+def print_causes() -> None:
+    """Print the documentation's list of causes."""
+    click.echo(doctor_causes.page(CALLED), nl=False)
 
 
 if __name__ == "__main__":

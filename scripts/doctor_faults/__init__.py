@@ -10,6 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from dkl.doctor import Fix
+from dkl.doctor.case import CAUSES
+from dkl.doctor.causes import load
+
 #: A run as it was logged: the steps under "step", and each series by its name; NaN where it was NaN.
 Columns = dict[str, np.ndarray[Any, Any]]
 
@@ -31,16 +35,17 @@ class Remedy:
     Attributes
     ----------
     text : str
-        What is changed, as the finding says it.
+        What is changed.
     settings : Any
         The faulty run's, with the change.
-    recommended : bool
-        Whether the finding names it as a fix, and the run has to recover; or under what would not help.
+    fix : str, optional
+        The first words of the `dkl.doctor.Fix` of the fault's cause that it tries, so that the run has to recover; None
+        for what would not help.
     """
 
     text: str
     settings: Any
-    recommended: bool = True
+    fix: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,10 +95,40 @@ class Fault:
 
 
 def faults(kind: str) -> tuple[Fault, ...]:
-    """All faults of one kind of training: the ``FAULTS`` of its file in this package."""
+    """All faults of one kind of training: the ``FAULTS`` of its file in this package.
+
+    Raises
+    ------
+    ValueError
+        If a name is there twice, a kind is another, or a remedy tries no fix of its fault's cause, or several.
+    """
     found: tuple[Fault, ...] = tuple(import_module(f"{__name__}.{kind}").FAULTS)
     names = [fault.name for fault in found]
     twice = {name for name in names if names.count(name) > 1}
     if twice or any(fault.kind != kind for fault in found):
         raise ValueError(f"faults of {kind}: every name once, and every kind {kind!r}; twice: {sorted(twice)}")
+    for fault in found:
+        for remedy in fault.remedies:
+            if remedy.fix is not None:
+                tried(fault, remedy.fix)
     return found
+
+
+def tried(fault: Fault, words: str) -> Fix:
+    """The fix of a fault's cause that begins with these words.
+
+    Raises
+    ------
+    ValueError
+        If none does, or several.
+    """
+    load()
+    fixes = [fix for known, _ in CAUSES if (known.kind, known.name) == (fault.kind, fault.cause) for fix in known.fixes]
+    found = [fix for fix in fixes if fix.text.startswith(words)]
+    if len(found) != 1:
+        listed = "; ".join(repr(fix.text) for fix in found or fixes)
+        raise ValueError(
+            f"{fault.name}: {words!r} begins {len(found)} fixes of {fault.cause or 'a healthy run'}, and must begin "
+            f"one of {listed or 'none'}"
+        )
+    return found[0]

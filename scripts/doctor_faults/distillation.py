@@ -26,6 +26,19 @@ LOSS_ALONE = ("forward_kl", "reverse_kl", "test/*")
 TEST_ALONE = ("forward_kl", "reverse_kl")
 
 
+#: The first words of the fix of each cause.
+FIXES = {
+    "interpolation near its end": "Take β well inside",
+    "KL in the other direction": "Let the divergence say its direction",
+    "F.kl_div without logarithms": "Take dkl's loss",
+    "F.kl_div with a teacher's logarithms": "Take dkl's loss",
+    "divided by the number of classes": "Take dkl's loss",
+    "temperature squared is missing": "Multiply the divergence by T²",
+    "padding is counted": "Give the mask to the loss",
+    "summed over the batch": "Take dkl's loss",
+}
+
+
 def _agrees(log: Columns) -> bool:
     """Whether the loss is the KL that was measured on the same rows, times the temperature's square."""
     kl = log["forward_kl"] * log["temperature"] ** 2
@@ -39,7 +52,7 @@ def _fault(name: str, cause: str | None, settings: Settings, fix: Settings | Non
     options.setdefault("known", DIGITS)
     # Whether it is recovered can be seen where the KL was measured beside the loss.
     tried = fix is not None and not options.get("hidden")
-    remedies = (Remedy("the loss as dkl makes it", fix),) if tried else ()
+    remedies = (Remedy("the loss as dkl makes it", fix, FIXES[cause]),) if tried and cause is not None else ()
     return Fault("distillation", name, cause, run, settings, criterion=RECOVERED, remedies=remedies, **options)
 
 

@@ -15,6 +15,7 @@ import dkl
 from dkl import plots
 from dkl.cli.doctor_report import Report
 from dkl.doctor import Diagnosis, Evidence, Finding, Series
+from dkl.doctor.diagnose import Question
 
 from ..doctor.diagnoses import BROKEN, DRIFT, EXPLODING, HEALTHY, KL, UNTOLD, WARNED
 from .conftest import Run, spawn, write_csv
@@ -37,13 +38,13 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Lets the command find what the test says, by the path's name."""
 
     def answers(**by_name: Diagnosis | Exception) -> None:
-        def diagnosed(path: str, **known: Any) -> Any:
+        def diagnosed(question: Question, path: str, *_: Any) -> Any:
             answer = by_name[Path(path).stem]
             if isinstance(answer, Exception):
                 raise answer
             yield path, answer
 
-        monkeypatch.setattr("dkl.doctor.diagnose_all", diagnosed)
+        monkeypatch.setattr(Question, "answers", diagnosed)
 
     return answers
 
@@ -71,7 +72,7 @@ def test_the_answer_comes_first_and_all_else_is_there(run: Run, answering: Any) 
         "loss, steps 0 to 990; × is NaN or infinite",
         "What to do, the best first 1. Take smaller steps.",
         "optimiser = torch.optim.Adam(parameters, lr=1e-3)",
-        "2. Clip.",
+        "2. Clip. To make sure ? See how far the means are from 0. print(mu.abs().max()) ? Look at each dimension.",
         "What would not help ✗ Lowering β treats the symptom",
         "Described in: D. P. Kingma, M. Welling, ICLR (2014), equation 10",
         "2. β that never rises note, possible",
@@ -165,6 +166,7 @@ def test_json_is_finite_and_whole(run: Run, answering: Any) -> None:
     assert first["findings"][0]["name"] == "explosion by mean drift"
     assert first["findings"][0]["evidence"] == [{"text": "x", "series": ["loss"], "steps": [5.0, "inf"]}]
     assert first["findings"][0]["fixes"][0]["code"].startswith("optimiser = ")
+    assert first["findings"][0]["checks"][1] == {"text": "Look at each dimension.", "code": ""}
     assert first["roles"] == {"kl": "train/<kl> $x$"}
     assert second == {"source": "b", "status": "unreadable", "reason": "b: is empty"}
 
@@ -197,21 +199,21 @@ def test_a_folder_with_a_broken_run_tells_of_the_others(run: Run, tmp_path: Path
 
 def test_what_is_mapped_and_known_reaches_the_diagnosis(run: Run, tmp_path: Path, monkeypatch: Any) -> None:
     path = _log(tmp_path, mine=[2.0] * 30)
-    given = {}
+    asked: list[Question] = []
 
-    def diagnosed(source: str, **known: Any) -> Any:
-        given.update(known)
+    def diagnosed(question: Question, source: str, *_: Any) -> Any:
+        asked.append(question)
         yield source, HEALTHY
 
-    monkeypatch.setattr("dkl.doctor.diagnose_all", diagnosed)
+    monkeypatch.setattr(Question, "answers", diagnosed)
     options = ["--map", "kl=mine", "--map", "loss = a=b", "--kind", "vae", "--beta", "4", "--latent-dim", "10"]
     facts = ["clamp=-10,10", "kl_is=weighted", "data_covariance=[[1,0],[0,2]]", "policy_is_reference=true"]
     done = run("doctor", path, *options, *(part for fact in facts for part in ("--known", fact)))
     assert done.exit_code == 0, done.output
-    given.pop("unreadable")
-    assert given == {
-        "kind": "vae",
-        "names": {"kl": "mine", "loss": "a=b"},
+    (question,) = asked
+    assert question.kind == "vae"
+    assert question.names == {"kl": "mine", "loss": "a=b"}
+    assert question.known == {
         "beta": 4,
         "latent_dim": 10,
         "clamp": [-10, 10],
@@ -231,8 +233,9 @@ def test_what_is_mapped_and_known_reaches_the_diagnosis(run: Run, tmp_path: Path
         (["x", "--example", "exploding-vae"], "Give at least one PATH, or --example NAME, and not both."),
         (["-", "-"], "Standard input can be read once only."),
         (["LOG", "--map", "kl"], "'kl' is not of the form ROLE=NAME."),
-        (["LOG", "--map", "kll=beta"], "'kll' is no role"),
-        (["LOG", "--map", "kl=nowhere"], "the log has no series 'nowhere' for kl"),
+        (["LOG", "--map", "kll=beta"], "--map: 'kll' is no role (do you mean 'kl'?)"),
+        (["LOG", "--map", "kll=beta", "--kind", "vae"], "--map: 'kll' is no role of --kind vae"),
+        (["LOG", "--map", "kl=nowhere"], "--map: the log has no series 'nowhere' for kl"),
         (["LOG", "--known", "beta"], "'beta' is not of the form NAME=VALUE."),
         (["LOG", "--known", "bta=1"], "diagnose takes nothing named 'bta'; do you mean 'beta'?"),
         (["LOG", "--known", "kl_is=big"], "kl_is='big' is none of 'raw', 'weighted'"),
@@ -313,6 +316,15 @@ def test_the_shipped_run(run: Run) -> None:
     assert first["severity"] == "error"
     assert not any("collapse" in finding["name"] for finding in made["findings"])
     assert any("β" in line and "treats the symptom" in line for line in first["not_helping"])
+
+
+def test_messages_name_the_options_of_the_command_line(run: Run, tmp_path: Path) -> None:
+    unsaid = write_csv(tmp_path / "unsaid.csv", step=[1, 2, 3], kl=[1.0, 2.0, 3.0], loss=[3.0, 2.0, 1.0])
+    assert "say --kind, one of 'vae'" in " ".join(run("doctor", unsaid).output.split())
+    unnamed = write_csv(tmp_path / "unnamed.csv", **{"step": [1, 2, 3], "my term": [1.0, 2.0, 3.0]})
+    assert "say which is, such as --map 'kl=my term'" in " ".join(run("doctor", unnamed).output.split())
+    between = write_csv(tmp_path / "between.csv", step=[1, 2, 3], recon=[1.0, 2.0, 3.0], discriminator_loss=[1, 2, 3])
+    assert "say --kind vae or --kind gan" in " ".join(run("doctor", between).output.split())
 
 
 def test_a_process_of_its_own_needs_no_terminal_and_no_torch(tmp_path: Path) -> None:

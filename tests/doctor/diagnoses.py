@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dkl.doctor import Cause, Diagnosis, Evidence, Finding, Fix, Series
+from dkl.doctor import Cause, Check, Diagnosis, Evidence, Finding, Fix, Series
 
 STEPS = np.arange(0.0, 1000.0, 10.0)
 KL = Series("train/<kl> $x$", STEPS, np.exp(STEPS / 120))
@@ -18,6 +18,7 @@ DRIFT = Cause(
     ("Lowering β treats the symptom: the KL is large because the steps are, not because it weighs much.",),
     "D. P. Kingma, M. Welling, ICLR (2014), equation 10",
     ("kl",),
+    checks=(Check("See how far the means are from 0.", "print(mu.abs().max())"), Check("Look at each dimension.")),
 )
 REMARK = Cause(
     "β that never rises", "vae", "It stays where it was. Nobody moved it.", (Fix("Let it rise."),), (), "-", ("beta",)

@@ -16,8 +16,9 @@ import dkl
 from dkl.doctor import KNOWN, Cause, Evidence, Fix, Log, Series, UnreadableLogError, diagnose, diagnose_all
 from dkl.doctor import case as cases
 from dkl.doctor.causes import load
+from dkl.doctor.readers import gathering
 
-LOGS = Path(__file__).parent / "logs"
+LOGS = Path(__file__).parent / "peer_logs"
 
 
 @pytest.fixture
@@ -101,6 +102,31 @@ def test_a_run_that_breaks_is_never_called_healthy(only: list[Any]) -> None:
     # A NaN in between, and a cell left empty, are noted and no more.
     gap = vae(kl_loss=[None, *([1.0] * 18), None], reconstruction_loss=[np.nan, *([1.0] * 19)])
     assert diagnose(gap).status == "healthy"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sb3-fast/progress.csv",
+        "sb3-fast/log.txt",
+        "sb3-fast/progress.json",
+        "sb3-fast/events.out.tfevents.0",
+        "trl-grpo/trainer_state.json",
+        "",
+    ],
+)
+def test_how_far_the_reading_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "_HEARD", 1000)
+    told: list[tuple[int, int]] = []
+    answered = [len(told) for _ in diagnose_all(LOGS / name, progress=lambda *far: told.append(far))]
+    done = [far for far, _ in told]
+    # Each run in its turn: what is said of one is said before the next is read.
+    assert len(set(answered)) == len(answered)
+    assert done == sorted(done)
+    (total,) = {of for _, of in told}
+    if name:
+        assert total == (LOGS / name).stat().st_size
+    assert 0.97 * total <= done[-1] <= total
 
 
 def test_every_kind_of_run_with_the_causes_that_there_are() -> None:
@@ -246,12 +272,12 @@ def test_a_log_without_any_kl(tmp_path: Path) -> None:
 
 def test_a_folder_of_runs() -> None:
     with pytest.raises(
-        ValueError, match=r"holds 3 runs, such as .*version_0, .*: give one of them, or use diagnose_all"
+        ValueError, match=r"holds 7 runs, such as .*version_0, .*: give one of them, or use diagnose_all"
     ):
         diagnose(LOGS)
     found = dict(diagnose_all(LOGS))
-    assert [Path(source).name for source in found] == ["version_0", "sb3-fast", "sb3-healthy"]
-    assert [d.kind for d in found.values()] == ["vae", "policy", "policy"]
+    assert [Path(source).name for source in found][:3] == ["version_0", "sb3-fast", "sb3-healthy"]
+    assert [d.kind for d in found.values()] == ["vae", *["policy"] * 6]
     with pytest.raises(TypeError, match="takes nothing named 'betta'"):
         next(diagnose_all(LOGS, betta=1))
     with pytest.raises(TypeError, match="cannot read a int"):

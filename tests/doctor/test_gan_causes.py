@@ -131,6 +131,8 @@ def test_noise_about_log_4_is_no_game_that_goes_round() -> None:
     [
         (critic_of(ARRIVING, [-1.0] * 40), "healthy"),
         (critic_of(np.linspace(8, 16, 30), [0.95] * 30), "critic on the wrong slope"),
+        # Q comes past P in the last third, and the critic does not turn.
+        (critic_of(np.linspace(8, -4, 30), [-1.0] * 30), "critic on the wrong slope"),
         (critic_of(np.linspace(8, 16, 30), [1.05] * 30, loss=1.0), "critic's sign exchanged"),
         (critic_of([8.0] * 30, -(1.4 ** np.arange(30.0))), "critic without a bound"),
     ],

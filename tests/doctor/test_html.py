@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dkl.doctor import Diagnosis, Evidence, Finding, Series
+from dkl.doctor import Check, Diagnosis, Evidence, Finding, Fix, Series
 from dkl.doctor.html import drawing, page
 
 from .diagnoses import DRIFT, EXPLODING, HEALTHY, KL, UNTOLD
@@ -58,6 +58,7 @@ def test_everything_that_is_to_be_said_is_there() -> None:
         "The KL rises from 1 to 3,835 nats.",
         "Take smaller steps.",
         "scheduler = None",
+        "To make sureSee how far the means are from 0.print(mu.abs().max())Look at each dimension.",
         "Lowering β treats the symptom",
         "ICLR (2014), equation 10",
         "kl is 'train/<kl> $x$'.",
@@ -72,6 +73,8 @@ def test_everything_that_is_to_be_said_is_there() -> None:
     assert read.tags.count("svg") == 2
     assert read.tags.count("article") == 2
     assert read.tags.count("h2") == 1
+    # A cause with nothing to make sure of has no such heading.
+    assert read.text.count("To make sure") == 1
 
 
 def test_it_asks_for_nothing_and_forbids_it() -> None:
@@ -90,7 +93,15 @@ def test_it_asks_for_nothing_and_forbids_it() -> None:
 def test_nothing_of_the_log_is_markup() -> None:
     series = Series(_EVIL, KL.steps, KL.values)
     finding = Finding(
-        replace(DRIFT, name=_EVIL, because=_EVIL, not_helping=(_EVIL,), reference=_EVIL),
+        replace(
+            DRIFT,
+            name=_EVIL,
+            because=_EVIL,
+            fixes=(Fix(_EVIL, _EVIL),),
+            not_helping=(_EVIL,),
+            reference=_EVIL,
+            checks=(Check(_EVIL, _EVIL),),
+        ),
         "error",
         0.9,
         (Evidence(_EVIL, (series,), (0.0, 10.0), (_EVIL, 3.0)),),
@@ -101,7 +112,7 @@ def test_nothing_of_the_log_is_markup() -> None:
     assert "script" not in read.tags
     assert "<script" not in text.lower()
     # The heading, the source, the title, and whatever else holds it: told as it is.
-    assert read.text.count(_EVIL) >= 12
+    assert read.text.count(_EVIL) >= 16
     assert ("aria-label", f"{_EVIL} by step") in read.attributes
     other = _Reader(page([(_EVIL, _EVIL)]))
     assert "script" not in other.tags

@@ -11,10 +11,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from dkl.doctor import diagnose
 
-#: Made by make_peer_logs.py beside this file.
-LOGS = Path(__file__).parent / "logs"
 #: Made by scripts/make_peer_logs.py.
-TRL = Path(__file__).parent / "peer_logs"
+LOGS = Path(__file__).parent / "peer_logs"
 
 
 @pytest.mark.parametrize("file", ["progress.csv", "log.txt", "events.out.tfevents.0", "progress.json"])
@@ -39,14 +37,14 @@ def test_stable_baselines(file: str) -> None:
     ],
 )
 def test_trainer_state_of_trl(run: str, cause: str | None) -> None:
-    made = diagnose(TRL / run)
+    made = diagnose(LOGS / run)
     assert made.kind == "policy"
     assert [f.name for f in made.findings] == ([] if cause is None else [cause])
     assert made.status == ("healthy" if cause is None else "findings")
 
 
 def test_trl_says_whose_kl_it_logs() -> None:
-    statements = " ".join(diagnose(TRL / "trl-ppo").statements)
+    statements = " ".join(diagnose(LOGS / "trl-ppo").statements)
     assert "'objective/kl', as TRL's PPOTrainer writes it, is summed over the tokens of a response" in statements
 
 
@@ -55,13 +53,13 @@ def test_lightning_is_read_as_a_vae() -> None:
 
 
 def test_summary_writer(tmp_path: Path) -> None:
-    entries = json.loads((TRL / "trl-ppo-padding" / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+    entries = json.loads((LOGS / "trl-ppo-padding" / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
     with SummaryWriter(str(tmp_path)) as events:
         for entry in entries:
             for name, value in entry.items():
                 if name not in ("step", "epoch"):
                     events.add_scalar(name, value, entry["step"])
     read = diagnose(tmp_path)
-    saved = diagnose(TRL / "trl-ppo-padding")
+    saved = diagnose(LOGS / "trl-ppo-padding")
     assert [f.name for f in read.findings] == [f.name for f in saved.findings]
     np.testing.assert_allclose(read.roles["kl"].values, saved.roles["kl"].values, rtol=1e-6)

@@ -95,9 +95,9 @@ def test_what_a_cause_says() -> None:
         assert all(reason.endswith(".") and ":" in reason for reason in known.not_helping)
         assert known.reference
         assert any(fix.code for fix in known.fixes)
-        for fix in known.fixes:
-            assert fix.text.endswith(".")
-            ast.parse(fix.code)
+        for advice in (*known.fixes, *known.checks):
+            assert advice.text.endswith(".")
+            ast.parse(advice.code)
 
 
 def test_learning_rate_against_step_too_large() -> None:

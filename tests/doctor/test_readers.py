@@ -22,7 +22,7 @@ from dkl.doctor.readers.columns import read_columns
 from dkl.doctor.readers.gathering import Clock, Gathering, Log
 from dkl.doctor.readers.opening import read, read_stream, runs
 
-LOGS = Path(__file__).parent / "logs"
+LOGS = Path(__file__).parent / "peer_logs"
 
 
 def everything(path: Path) -> Log:
@@ -505,8 +505,9 @@ def test_no_such_path(tmp_path: Path) -> None:
 
 
 def test_the_runs_of_a_folder() -> None:
-    assert [folder.name for folder in runs(LOGS)] == ["version_0", "sb3-fast", "sb3-healthy"]
-    assert [log.format for log in read(LOGS, lambda name: True)] == ["CSV", "TensorBoard events", "TensorBoard events"]
+    assert [folder.name for folder in runs(LOGS)][:4] == ["version_0", "sb3-fast", "sb3-healthy", "trl-grpo"]
+    formats = ["CSV", *["TensorBoard events"] * 2, *["Hugging Face trainer_state.json"] * 4]
+    assert [log.format for log in read(LOGS, lambda name: True)] == formats
 
 
 def test_a_stream() -> None:

@@ -98,6 +98,27 @@ def test_an_explosion_without_a_learning_rate_is_less_sure_and_with_a_small_one_
     assert name not in found(diagnose(exploded(learning_rate=np.full(40, 1e-4)), kind="vae", latent_dim=10))
 
 
+@pytest.mark.parametrize("information", [3.0, 0.0])
+@pytest.mark.parametrize("high", [4000.0, 60.0])
+def test_an_explosion_that_has_passed_and_left_a_decoder_out_of_reach(high: float, information: float) -> None:
+    kl = np.where(STEPS < 3, 0.1, np.where(STEPS < 10, high, 8.0))
+    left = {"kl": kl, "mutual_information": np.full(40, information), "reconstruction": np.full(40, 27.2)}
+    log = exploded(**left, reconstruction_shuffled=np.full(40, 27.2))
+    diagnosis = diagnose(log, kind="vae", latent_dim=10)
+    assert [finding.name for finding in diagnosis.findings] == ["learning rate too large"]
+    text = said(diagnosis.findings[0])
+    assert f"to {high:,.0f} nats at step 3" in text
+    assert "it is worth nothing" in text
+    assert "posterior collapse" not in text
+    # At a usual rate, or without a KL that had been larger, the decoder has another reason.
+    other = "decoder ignores z" if information else "no mutual information"
+    for change in ({"learning_rate": np.full(40, 1e-3)}, {"kl": np.where(STEPS < 3, 0.1, 8.0)}):
+        assert list(found(diagnose({**log, **change}, kind="vae", latent_dim=10))) == [other]
+    # Nor where the decoder needs the row's own sample: the run has come back.
+    well = {"reconstruction_shuffled": np.full(40, 40.0), "mutual_information": np.full(40, 3.0)}
+    assert diagnose({**log, **well}, kind="vae", latent_dim=10).findings == []
+
+
 def test_a_large_kl_that_the_reconstruction_pays_for_has_not_exploded() -> None:
     deep = without_dimensions(
         kl=2000 * RISING, loss=None, reconstruction=9000.0 - 5000 * RISING, reconstruction_shuffled=None
@@ -243,6 +264,25 @@ def test_means_over_both_are_a_beta_of_their_ratio() -> None:
     assert "β_eff = 1 · D_x / D_z = 6.4" in said(finding)
 
 
+def test_means_that_beta_undoes_are_no_fault() -> None:
+    dims = {f"kl_dim/{i}": np.full(40, 0.3) for i in range(10)}
+    reconstruction = 0.43 + 0.26 * np.exp(-STEPS)
+    log = healthy(
+        kl=np.full(40, 0.3),
+        beta=np.full(40, 10 / 64),
+        reconstruction=reconstruction,
+        reconstruction_shuffled=reconstruction + 0.15,
+        loss=reconstruction + 0.3 * 10 / 64,
+        **dims,
+    )
+    assert diagnose(log, kind="vae", data_dim=64).findings == []
+    # Without the number of pixels they may be one, and what another row's sample costs in all cannot be told.
+    assert list(found(diagnose(log, kind="vae"))) == ["reduction mismatch"]
+    # A tenth of a nat a pixel would be as much as nothing for one pixel.
+    log["reconstruction_shuffled"] = reconstruction + 0.01
+    assert list(found(diagnose(log, kind="vae", data_dim=64))) == ["decoder ignores z"]
+
+
 def test_a_mean_over_latent_dimensions_in_the_loss_and_not_in_the_log_alone() -> None:
     log = healthy()
     mean = log["kl"] / 10
@@ -265,6 +305,12 @@ def test_dimensions_that_are_dead_behind_a_kl_that_looks_well() -> None:
     assert found(diagnose(log, kind="vae", **known))["collapse hidden by a mean"].severity == "note"
     known["data_eigenvalues"] = [9, 8, 7, 6, *[0.1] * 6]
     assert found(diagnose(log, kind="vae", **known))["collapse hidden by a mean"].severity == "warning"
+    # A larger β is meant to do it, and theory that is known is believed before it.
+    wanted = {**log, "beta": np.full(40, 2.0)}
+    (note,) = diagnose(wanted, kind="vae").findings
+    assert (note.name, note.severity) == ("collapse hidden by a mean", "note")
+    assert "λ ≤ β·σ² die by design" in said(note)
+    assert found(diagnose(wanted, kind="vae", **known))["collapse hidden by a mean"].severity == "warning"
     # A half is not most.
     log.update({f"kl_dim/{i}": np.full(40, 0.1) for i in range(3)})
     assert "collapse hidden by a mean" not in found(diagnose(log, kind="vae"))
@@ -386,13 +432,13 @@ def test_a_cause_is_told_in_two_sentences_with_fixes_and_reasons(known: Any) -> 
 
 
 @pytest.mark.parametrize("known", VAE, ids=lambda known: known.name)
-def test_the_code_of_every_fix_runs(known: Any) -> None:
+def test_the_code_of_every_fix_and_check_runs(known: Any) -> None:
     torch.manual_seed(0)
     encoder, decoder = nn.Linear(5, 4), nn.Linear(2, 5)
     x = torch.rand(8, 5)
     mu, log_var = encoder(x).chunk(2, -1)
-    for fix in known.fixes:
-        ast.parse(fix.code)
+    for advice in (*known.fixes, *known.checks):
+        ast.parse(advice.code)
         scope: dict[str, Any] = {
             "torch": torch, "nn": nn, "F": nn.functional, "dkl": dkl, "vae_loss": vae_loss,
             "encoder": encoder, "decoder": decoder, "model": nn.Sequential(encoder, decoder),
@@ -401,4 +447,4 @@ def test_the_code_of_every_fix_runs(known: Any) -> None:
             "step": 3, "total_steps": 30, "latent_dim": 2, "data_dim": 5, "log": lambda **figures: None,
             "path": healthy(),
         }  # fmt: skip
-        exec(compile(fix.code, known.name, "exec"), scope)
+        exec(compile(advice.code, known.name, "exec"), scope)

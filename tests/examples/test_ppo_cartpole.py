@@ -66,6 +66,21 @@ def test_advantages_are_discounted_sums_of_surprises() -> None:
             torch.testing.assert_close(advantages[start, e], torch.as_tensor(expected), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("stop_by", ["k3", "exact"])
+def test_updates_stop_where_the_kl_passes_its_limit(stop_by: Any, tmp_path: Path) -> None:
+    settings = Settings(**{**SHORT, "epochs": 30}, clip=0.9, learning_rate=0.01, anneal=False, stop_by=stop_by)
+    run(settings, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert all(line["train/update_epochs"] < 30 for line in lines)
+    assert all(line[f"train/kl_{stop_by}"] > 1.5 * settings.target_kl for line in lines)
+
+
+def test_a_warm_up_rises_to_the_rate(tmp_path: Path) -> None:
+    run(Settings(**{**SHORT, "iterations": 4}, learning_rate=0.01, anneal=False, warmup=2), tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["train/learning_rate"] for line in lines] == [0.005, 0.01, 0.01, 0.01]
+
+
 def test_the_command_line(tmp_path: Path) -> None:
     made = CliRunner().invoke(main, ["--out", str(tmp_path / "run"), "--rule", "kl", "--iterations", "1"])
     assert made.exit_code == 0, made.output

@@ -79,6 +79,43 @@ def test_what_goes_wrong_shows_at_once(changed: dict[str, Any], name: str) -> No
     assert abs(Trainer(SHORT).iterate()[name]) < 1e-6
 
 
+def test_two_policies_at_one_temperature_begin_as_one() -> None:
+    torch.set_num_threads(1)
+    assert abs(Trainer(replace(SHORT, temperature=0.7, reference_temperature=0.7)).iterate()["kl_k3"]) < 1e-6
+
+
+@pytest.mark.parametrize(("weighted", "temperature"), [(False, 1.0), (True, 1.5), (False, 1.5)])
+def test_weights_make_up_for_another_sampler(weighted: bool, temperature: float) -> None:
+    torch.set_num_threads(1)
+    settings = replace(
+        SHORT, batch=4000, minibatches=1, placement="loss", estimator="k2", beta=1e-4, adaptive=False,
+        learning_rate=0.05, weighted=weighted, sampler_temperature=temperature,
+    )  # fmt: skip
+    sampled, exact = Trainer(settings), Trainer(replace(settings, read="exact"))
+    for _ in range(3):
+        seen, expected = sampled.iterate(), exact.iterate()
+    # Of the same sequences: at each place the mean over tokens that the policy draws is the exact KL there.
+    assert seen["kl_k3"] == expected["kl_k3"]
+    error = seen["kl_stderr"]
+    assert expected["kl"] > 5 * error
+    near = abs(seen["kl"] - expected["kl"]) < 4 * error
+    assert near == (weighted or temperature == 1.0)
+
+
+def test_the_exact_kl_in_the_loss(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    settings = replace(SHORT, placement="loss", estimator="exact", learning_rate=0.05)
+    made = run(settings, tmp_path / "free")
+    lines = [json.loads(line) for line in (tmp_path / "free" / "metrics.jsonl").read_text().splitlines()]
+    assert all(line["kl_loss"] >= 0 for line in lines)
+    assert lines[-1]["kl_loss"] > 1e-3
+    # A penalty a thousand times as heavy holds the policy where it is.
+    held = run(replace(settings, beta=600.0, adaptive=False), tmp_path / "held")
+    assert held["kl_exact"] < 0.5 * made["kl_exact"]
+    with pytest.raises(ValueError, match='estimator="exact" is of a place, and no token\'s: it needs placement="loss"'):
+        Trainer(replace(SHORT, estimator="exact")).iterate()
+
+
 def test_the_command_line(tmp_path: Path) -> None:
     made = CliRunner().invoke(main, ["--out", str(tmp_path / "run"), "--iterations", "2", "--placement", "loss"])
     assert made.exit_code == 0, made.output

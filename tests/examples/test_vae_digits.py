@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner
 
-from examples.vae_digits import SCENES, Settings, main, run
+from examples.vae_digits import SCENES, Autoencoder, Settings, digits, main, run
 
 
 @pytest.fixture(scope="module")
@@ -62,17 +63,53 @@ def test_a_run_repeats_and_its_settings_matter(tmp_path: Path) -> None:
     short = Settings(steps=12, batch_size=16, hidden=16)
     first, again = (run(short, tmp_path / name)["kl_history"] for name in "ab")
     assert first == again
-    for name, change in {
+    histories = {tuple(first)}
+    changes: dict[str, dict[str, Any]] = {
         "seed": {"seed": 1},
         "mean": {"pixels": "mean"},
         "gaussian": {"likelihood": "gaussian"},
+        "fitting": {"likelihood": "gaussian", "scale": None},
         "bounds": {"log_var_bounds": (-0.01, 0.01)},
         "clip": {"gradient_clip": 0.01},
         "warm": {"warmup_steps": 10},
         "free": {"free_bits": 0.5},
         "wide": {"initial_log_var": 2.0},
-    }.items():
-        assert run(replace(short, **change), tmp_path / name)["kl_history"] != first, name
+        "skip": {"skip": True},
+        "hidden": {"skip": True, "skip_dropout": 0.5},
+    }
+    for name, change in changes.items():
+        histories.add(tuple(run(replace(short, **change), tmp_path / name)["kl_history"]))
+    assert len(histories) == 1 + len(changes)
+
+
+def test_the_scale_that_fits_best_is_the_root_of_the_mean_squared_error() -> None:
+    """No other scale of the batch costs fewer nats."""
+    generator = torch.Generator().manual_seed(0)
+    model = Autoencoder(Settings(likelihood="gaussian", scale=None))
+    x = digits()[:32]
+    with torch.no_grad():
+        made = model(x, generator)
+        best = float(model.loss(x, made, 1.0).reconstruction)
+        scale = float((x - made.output).square().mean().sqrt())
+        for other in (0.9 * scale, scale, 1.1 * scale):
+            model.settings = replace(model.settings, scale=other)
+            cost = float(model.loss(x, made, 1.0).reconstruction)
+            assert cost == pytest.approx(best, rel=1e-5) if other == scale else cost > best
+
+
+def test_pixels_that_are_hidden_from_the_decoder() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = digits()[:500]
+    for share in (0.0, 0.75, 1.0):
+        with torch.no_grad():
+            made = Autoencoder(Settings(skip=True, skip_dropout=share))(x, generator)
+        assert made.past is not None
+        seen = made.past[x > 0]
+        # Five standard errors of a share.
+        assert float((seen == 0).float().mean()) == pytest.approx(share, abs=5 * (0.25 / seen.numel()) ** 0.5)
+        assert bool((made.past[made.past > 0] == x[made.past > 0]).all())
+    with torch.no_grad():
+        assert Autoencoder(Settings())(x, generator).past is None
 
 
 def test_a_run_that_overflows_stops_and_says_so(tmp_path: Path) -> None:

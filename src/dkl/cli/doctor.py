@@ -6,9 +6,10 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from importlib import import_module
 from importlib.resources import as_file, files
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +20,7 @@ from dkl.cli.output import check_standard_output, progress_bar, write
 
 if TYPE_CHECKING:
     from dkl.doctor import Diagnosis
+    from dkl.doctor.diagnose import Question
 
 Answer = tuple[str, "Diagnosis | str"]
 """A run's source, and its diagnosis or the reason why it could not be read."""
@@ -115,8 +117,11 @@ def doctor(
         check_standard_output()
     if plot is not None:
         import_module("dkl.plots")  # a missing matplotlib is said before the work, not after it
-    names = dict(_pair(text, "--map", "ROLE=NAME") for text in mapped)
-    known = _known(facts, beta=beta, latent_dim=latent_dim, data_dim=data_dim, target_kl=target_kl)
+    question = _question(
+        kind,
+        dict(_pair(text, "--map", "ROLE=NAME") for text in mapped),
+        _known(facts, beta=beta, latent_dim=latent_dim, data_dim=data_dim, target_kl=target_kl),
+    )
     with failures():
         for target in (html, plot):
             if target is not None:
@@ -127,9 +132,9 @@ def doctor(
     with ExitStack() as stack:
         if example is not None:
             shipped = stack.enter_context(as_file(files("dkl.data") / _EXAMPLES_SHIPPED[example]))
-            answers = [(f"the example {example}", answer) for _, answer in _answers([str(shipped)], kind, names, known)]
+            answers = [(f"the example {example}", answer) for _, answer in _answers([str(shipped)], question)]
         else:
-            answers = _answers(paths, kind, names, known, progress=not no_progress)
+            answers = _answers(paths, question, progress=not no_progress)
 
     if plot is not None:
         _draw(answers, plot, paths)
@@ -175,11 +180,20 @@ def _value(text: str) -> Any:
     return text
 
 
-def _answers(
-    paths: Sequence[str], kind: str | None, names: dict[str, str], known: dict[str, Any], *, progress: bool = False
-) -> list[Answer]:
+def _question(kind: str | None, names: dict[str, str], known: dict[str, Any]) -> Question:
+    """What is asked of every log, with the options called as they are on the command line."""
+    from dkl.doctor.diagnose import Question
+    from dkl.doctor.options import Options
+
+    options = Options(
+        "--kind", "--map", lambda kind: f"--kind {kind}", lambda role, name: f"--map {quote(f'{role}={name}')}"
+    )
+    return Question(kind, names, known, options)
+
+
+def _answers(paths: Sequence[str], question: Question, *, progress: bool = False) -> list[Answer]:
     """Each run of each path with its diagnosis, or with the reason why it could not be read."""
-    from dkl.doctor import UnreadableLogError, diagnose_all
+    from dkl.doctor import UnreadableLogError
 
     answers: list[Answer] = []
 
@@ -187,9 +201,9 @@ def _answers(
         answers.append((source, _reason(source, error)))
 
     for path in paths:
-        with progress_bar(f"reading {_named(path)}") if progress else ExitStack():
+        with progress_bar(f"reading {_named(path)}") if progress else nullcontext() as drawn:
             try:
-                for source, diagnosis in diagnose_all(path, kind=kind, names=names, unreadable=unreadable, **known):
+                for source, diagnosis in question.answers(path, unreadable, drawn):
                     answers.append((source, diagnosis))
             except (UnreadableLogError, OSError) as error:
                 unreadable(path, error)

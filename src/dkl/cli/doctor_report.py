@@ -11,6 +11,7 @@ from rich.text import Text
 
 from dkl.cli.words import clean
 from dkl.doctor import Diagnosis, Evidence, Finding, Series
+from dkl.doctor.finding import Advice
 from dkl.doctor.words import chart, figure, fixes, heading, shown, summary, unlooked
 
 _SEVERE = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
@@ -66,13 +67,12 @@ def _finding(number: int, finding: Finding, width: int) -> Iterator[RenderableTy
     for evidence in finding.evidence:
         parts.append(_item("•", evidence.text))
         parts += [Padding(_drawn(series, width - _INDENT - 2, evidence), (0, 0, 0, 2)) for series in shown(evidence)]
-    parts += [Text(), Text("What to do, the best first", style="bold")]
-    for place, fix in enumerate(fixes(finding), 1):
-        parts.append(_item(f"{place}.", fix.text))
-        if fix.code:
-            code = "\n".join(clean(line) for line in fix.code.strip("\n").split("\n"))
-            # Code is to be copied, so a long line is broken by the terminal alone.
-            parts.append(Padding(Text(code, style="cyan", overflow="ignore", no_wrap=True), (0, 0, 0, 6)))
+    if advised := fixes(finding):
+        parts += [Text(), Text("What to do, the best first", style="bold")]
+        parts += [part for place, fix in enumerate(advised, 1) for part in _advised(f"{place}.", fix)]
+    if finding.cause.checks:
+        parts += [Text(), Text("To make sure", style="bold")]
+        parts += [part for check in finding.cause.checks for part in _advised("?", check)]
     if finding.cause.not_helping:
         parts += [Text(), Text("What would not help", style="bold")]
         parts += [_item("✗", text) for text in finding.cause.not_helping]
@@ -112,6 +112,14 @@ def _drawn(series: Series, width: int, evidence: Evidence | None = None) -> Rend
         name, level = evidence.level
         lines.append(Text(f"to compare with: {clean(name)}, {figure(level)}", style="dim"))
     return Group(*lines)
+
+
+def _advised(mark: str, advice: Advice) -> Iterator[RenderableType]:
+    yield _item(mark, advice.text)
+    if advice.code:
+        code = "\n".join(clean(line) for line in advice.code.strip("\n").split("\n"))
+        # Code is to be copied, so a long line is broken by the terminal alone.
+        yield Padding(Text(code, style="cyan", overflow="ignore", no_wrap=True), (0, 0, 0, 6))
 
 
 def _item(mark: str, text: str) -> RenderableType:

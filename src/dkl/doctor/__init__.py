@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dkl.doctor.diagnose import KNOWN, diagnose, diagnose_all
-from dkl.doctor.finding import Cause, Diagnosis, Evidence, Finding, Fix
+from dkl.doctor.finding import Cause, Check, Diagnosis, Evidence, Finding, Fix
 from dkl.doctor.readers.gathering import Log, UnreadableLogError
 from dkl.doctor.roles import ROLES
 from dkl.doctor.series import Series
@@ -25,6 +25,7 @@ __all__ = [
     "KNOWN",
     "ROLES",
     "Cause",
+    "Check",
     "Diagnosis",
     "DoctorWarning",
     "Evidence",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from dkl.doctor.case import Case, examined
 from dkl.doctor.causes import load
 from dkl.doctor.finding import Diagnosis, Finding
 from dkl.doctor.inference import infer
+from dkl.doctor.options import KEYWORDS, Options
 from dkl.doctor.readers.columns import read_columns
 from dkl.doctor.readers.gathering import Log, UnreadableLogError
 from dkl.doctor.readers.opening import read, read_run, read_stream, runs
@@ -109,8 +111,9 @@ def diagnose(data: Any, *, kind: str | None = None, names: Mapping[str, str] | N
     What is trained cannot be told from kl and loss; say kind=, one of 'vae', 'policy', 'distillation' and 'gan'.
     """
     checked(known)
+    question = Question(kind, names or {}, known)
     if isinstance(data, Log):
-        return _diagnosis(data, kind, names, known)
+        return question.diagnosis(data)
     if isinstance(data, str | os.PathLike):
         path = Path(data)
         if path.is_dir() and len(found := runs(path)) > 1:
@@ -118,8 +121,8 @@ def diagnose(data: Any, *, kind: str | None = None, names: Mapping[str, str] | N
             raise ValueError(
                 f"{path} holds {len(found)} runs, such as {folders}: give one of them, or use diagnose_all"
             )
-        return _diagnosis(next(_logs(data, names)), kind, names, known)
-    return _diagnosis(read_columns(data, _wanted(names)), kind, names, known)
+        return next(question.answers(data))[1]
+    return question.diagnosis(read_columns(data, question.wanted))
 
 
 def diagnose_all(
@@ -128,6 +131,7 @@ def diagnose_all(
     kind: str | None = None,
     names: Mapping[str, str] | None = None,
     unreadable: Callable[[str, Exception], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
     **known: Any,
 ) -> Iterator[tuple[str, Diagnosis]]:
     """Diagnose every run in a folder and below, one after the other.
@@ -141,6 +145,8 @@ def diagnose_all(
     unreadable : callable, optional
         Called with the source and the error of a run in a folder that cannot be read, and the others go on; without
         it, the first such error ends them.
+    progress : callable, optional
+        Called as ``progress(done, total)`` with bytes while files are read.
 
     Yields
     ------
@@ -149,19 +155,87 @@ def diagnose_all(
     diagnosis : Diagnosis
     """
     checked(known)
-    if path == "-" or not Path(path).is_dir():
-        log = next(_logs(path, names))
-        yield log.source, _diagnosis(log, kind, names, known)
-        return
-    for folder, files in runs(Path(path)).items():
-        try:
-            diagnosis = _diagnosis(read_run(folder, files, _wanted(names)), kind, names, known)
-        except (UnreadableLogError, OSError) as error:
-            if unreadable is None:
-                raise
-            unreadable(str(folder), error)
-            continue
-        yield str(folder), diagnosis
+    yield from Question(kind, names or {}, known).answers(path, unreadable, progress)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a log.
+
+    Attributes
+    ----------
+    kind : str or None
+    names, known : mapping
+        As of :func:`diagnose`.
+    options : Options
+        What messages call them.
+    """
+
+    kind: str | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+    known: Mapping[str, Any] = field(default_factory=dict)
+    options: Options = KEYWORDS
+
+    def wanted(self, name: str) -> bool:
+        """Whether the series of a name is read."""
+        return name in self.names.values() or may_have_a_role(name)
+
+    def answers(
+        self,
+        path: str | os.PathLike[str],
+        unreadable: Callable[[str, Exception], None] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Iterator[tuple[str, Diagnosis]]:
+        """Each run of a path with its diagnosis: see :func:`diagnose_all`."""
+        if path == "-":
+            log = read_stream(sys.stdin.buffer, self.wanted)
+            yield log.source, self.diagnosis(log)
+            return
+        path = Path(path)
+        if not path.is_dir():
+            log = next(read(path, self.wanted, _Passed([path], progress)))
+            yield log.source, self.diagnosis(log)
+            return
+        found = runs(path)
+        passed = _Passed([file for files in found.values() for file in files], progress)
+        for folder, files in found.items():
+            try:
+                diagnosis = self.diagnosis(read_run(folder, files, self.wanted, passed))
+            except (UnreadableLogError, OSError) as error:
+                if unreadable is None:
+                    raise
+                unreadable(str(folder), error)
+                continue
+            yield str(folder), diagnosis
+
+    def diagnosis(self, log: Log) -> Diagnosis:
+        """What is to be said of a log."""
+        assignment = assign(log.series, kind=self.kind, names=self.names, others=log.others, options=self.options)
+        filled = [name for name, series in log.series.items() if len(series)]
+        if log.series and not filled:
+            raise UnreadableLogError(f"{log.source}: has no value of {', '.join(log.series)}")
+        if not self.names and not says_something(filled, assignment.kind):
+            have = [*filled, *log.others]
+            shown = ", ".join(have[:12]) + (f" and {len(have) - 12} more" if len(have) > 12 else "")
+            raise UnreadableLogError(
+                f"{log.source}: no KL, and nothing else that belongs to one, is among its series"
+                + (
+                    f" ({shown}); say which is, such as {self.options.of_name('kl', have[0])}"
+                    if have
+                    else ": it has none"
+                )
+            )
+        notes = [*log.notes, *_disorder(assignment.roles)]
+        if assignment.kind is None:
+            return Diagnosis(None, [], "cannot tell", assignment.statements, {}, assignment.roles, notes)
+        case = Case(assignment.kind, assignment.roles, dict(self.known), assignment.statements)
+        for name, value in assignment.facts.items():
+            case.known.setdefault(name, value)
+        infer(case)
+        load()
+        findings, missing = examined(case)
+        status = _status(case, findings, notes)
+        return Diagnosis(case.kind, findings, status, case.statements, missing, case.roles, notes)
 
 
 def checked(known: Mapping[str, Any]) -> None:
@@ -202,41 +276,18 @@ def _numbers(name: str, value: Any, shape: tuple[int, ...] | None) -> Any:
     return numbers
 
 
-def _wanted(names: Mapping[str, str] | None) -> Callable[[str], bool]:
-    asked = set((names or {}).values())
-    return lambda name: name in asked or may_have_a_role(name)
+class _Passed:
+    """Counts the bytes of some files that have been read, and says so."""
 
+    def __init__(self, files: list[Path], progress: Callable[[int, int], None] | None) -> None:
+        self._progress, self._done = progress, 0
+        self._total = 0 if progress is None else sum(file.stat().st_size for file in files)
 
-def _logs(path: str | os.PathLike[str], names: Mapping[str, str] | None) -> Iterator[Log]:
-    if path == "-":
-        yield read_stream(sys.stdin.buffer, _wanted(names))
-    else:
-        yield from read(Path(path), _wanted(names))
-
-
-def _diagnosis(log: Log, kind: str | None, names: Mapping[str, str] | None, known: Mapping[str, Any]) -> Diagnosis:
-    assignment = assign(log.series, kind=kind, names=names, others=log.others)
-    filled = [name for name, series in log.series.items() if len(series)]
-    if log.series and not filled:
-        raise UnreadableLogError(f"{log.source}: has no value of {', '.join(log.series)}")
-    if not names and not says_something(filled, assignment.kind):
-        have = [*filled, *log.others]
-        shown = ", ".join(have[:12]) + (f" and {len(have) - 12} more" if len(have) > 12 else "")
-        raise UnreadableLogError(
-            f"{log.source}: no KL, and nothing else that belongs to one, is among its series"
-            + (f" ({shown}); say which is, such as names={{'kl': {have[0]!r}}}" if have else ": it has none")
-        )
-    notes = [*log.notes, *_disorder(assignment.roles)]
-    if assignment.kind is None:
-        return Diagnosis(None, [], "cannot tell", assignment.statements, {}, assignment.roles, notes)
-    case = Case(assignment.kind, assignment.roles, dict(known), assignment.statements)
-    for name, value in assignment.facts.items():
-        case.known.setdefault(name, value)
-    infer(case)
-    load()
-    findings, missing = examined(case)
-    status = _status(case, findings, notes)
-    return Diagnosis(case.kind, findings, status, case.statements, missing, case.roles, notes)
+    def __call__(self, count: int) -> None:
+        if self._progress is not None:
+            # A log that is still written may have grown meanwhile.
+            self._done = min(self._done + count, self._total)
+            self._progress(self._done, self._total)
 
 
 def _status(case: Case, findings: list[Finding], notes: list[str]) -> Literal["findings", "healthy", "cannot tell"]:

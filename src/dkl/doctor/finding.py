@@ -24,11 +24,21 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Fix:
+class Advice:
     """One thing to do: in words, and as code."""
 
     text: str
     code: str = ""
+
+
+@dataclass(frozen=True)
+class Fix(Advice):
+    """A change to how a run is trained or logged, of which the run recovers."""
+
+
+@dataclass(frozen=True)
+class Check(Advice):
+    """A look that makes sure of a cause, or finds its place, and changes nothing."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +54,15 @@ class Cause:
     because : str
         The cause in two sentences.
     fixes : tuple of Fix
-        In order of preference.
+        In order of preference: each recovers a run.
     not_helping : tuple of str
         What would not help, or treats the symptom, with the reason.
     reference : str
         Where it is described.
     needs : tuple of str
         The roles without which it cannot be told.
+    checks : tuple of Check
+        What to look at to be sure, or to find the place.
     """
 
     name: str
@@ -60,6 +72,7 @@ class Cause:
     not_helping: tuple[str, ...]
     reference: str
     needs: tuple[str, ...]
+    checks: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -140,6 +153,7 @@ class Diagnosis:
                     ],
                     "cause": f.cause.because,
                     "fixes": [{"text": x.text, "code": x.code} for x in f.fixes or f.cause.fixes],
+                    "checks": [{"text": x.text, "code": x.code} for x in f.cause.checks],
                     "not_helping": list(f.cause.not_helping),
                     "reference": f.cause.reference,
                 }

@@ -8,7 +8,7 @@ from html import escape
 
 import numpy as np
 
-from dkl.doctor.finding import Diagnosis, Evidence, Finding
+from dkl.doctor.finding import Advice, Diagnosis, Evidence, Finding
 from dkl.doctor.series import Numbers, Series
 from dkl.doctor.words import figure, fixes, heading, is_logarithmic, shown, summary, unlooked
 
@@ -106,13 +106,18 @@ def _finding(finding: Finding) -> Iterator[str]:
     for evidence in finding.evidence:
         yield f"<p>{_text(evidence.text)}</p>"
         yield from (drawing(series, evidence) for series in shown(evidence))
-    yield "<h4>What to do, the best first</h4><ol>"
-    for fix in fixes(finding):
-        code = f"<pre><code>{_text(fix.code)}</code></pre>" if fix.code else ""
-        yield f"<li>{_text(fix.text)}{code}</li>"
-    yield "</ol>"
+    if advised := fixes(finding):
+        yield f"<h4>What to do, the best first</h4><ol>{_advised(advised)}</ol>"
+    if finding.cause.checks:
+        yield f"<h4>To make sure</h4><ul>{_advised(finding.cause.checks)}</ul>"
     yield from _listed("What would not help", finding.cause.not_helping)
     yield f'<p class="source">Described in: {_text(finding.cause.reference)}</p></article>'
+
+
+def _advised(some: Iterable[Advice]) -> str:
+    return "".join(
+        f"<li>{_text(one.text)}{f'<pre><code>{_text(one.code)}</code></pre>' if one.code else ''}</li>" for one in some
+    )
 
 
 def _listed(title: str, lines: Iterable[str]) -> Iterator[str]:

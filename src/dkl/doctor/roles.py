@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dkl.doctor.names import Framework, forms, frameworks, normalised, roles_of
+from dkl.doctor.options import KEYWORDS, Options
 from dkl.doctor.series import Series
 
 KINDS = ("vae", "policy", "distillation", "gan")
@@ -158,6 +159,7 @@ def assign(
     kind: str | None = None,
     names: Mapping[str, str] | None = None,
     others: Iterable[str] = (),
+    options: Options = KEYWORDS,
 ) -> Assignment:
     """Take a series for each role.
 
@@ -171,6 +173,8 @@ def assign(
         The series to take for a role, whatever it is called.
     others : iterable of str
         Names in the log beside those read; they help to know who wrote it.
+    options : Options
+        What messages call ``kind`` and ``names``.
 
     Raises
     ------
@@ -178,22 +182,26 @@ def assign(
         If there is no such kind, role or series.
     """
     if kind is not None and kind not in KINDS:
-        raise ValueError(f"kind={kind!r} is none of {', '.join(map(repr, KINDS))}")
+        raise ValueError(f"{options.of_kind(kind)} is none of {', '.join(map(repr, KINDS))}")
     named = dict(names or {})
     for role, name in named.items():
         if not is_role(role, kind):
             known = sorted({r for k in (KINDS if kind is None else (kind,)) for r in ROLES[k]})
-            raise ValueError(f"names: {role!r} is no role{_of(kind)}{_close(role, known)}; the roles are {_and(known)}")
+            of = "" if kind is None else f" of {options.of_kind(kind)}"
+            raise ValueError(
+                f"{options.names}: {role!r} is no role{of}{_close(role, known)}; the roles are {_and(known)}"
+            )
         if name not in series:
             logged = [*series, *others]
             raise ValueError(
-                f"names: the log has no series {name!r} for {role}{_close(name, logged)}; it has {_and(logged)}"
+                f"{options.names}: the log has no series {name!r} for {role}{_close(name, logged)}; it has "
+                f"{_and(logged)}"
             )
     have = {name: s for name, s in series.items() if len(s)}
     wrote = frameworks([*have, *others])
     statements = []
     if kind is None:
-        kind, reason = _kind(have, named, wrote)
+        kind, reason = _kind(have, named, wrote, options)
         statements.append(reason)
     if kind is None:
         return Assignment(None, {role: series[name] for role, name in named.items()}, statements)
@@ -210,7 +218,9 @@ def assign(
     return Assignment(kind, roles, statements, facts)
 
 
-def _kind(have: Mapping[str, Series], named: Mapping[str, str], wrote: list[Framework]) -> tuple[str | None, str]:
+def _kind(
+    have: Mapping[str, Series], named: Mapping[str, str], wrote: list[Framework], options: Options
+) -> tuple[str | None, str]:
     """What is trained, and why one thinks so."""
     told: dict[str, set[str]] = {kind: set() for kind in KINDS}
     for name in have:
@@ -234,10 +244,12 @@ def _kind(have: Mapping[str, Series], named: Mapping[str, str], wrote: list[Fram
     if told[best]:
         return None, (
             f"What is trained cannot be told: {_and(sorted(told[best]), 3)} would fit a {_CALLED[best]}, "
-            f"{_and(sorted(told[second]), 3)} a {_CALLED[second]}; say kind={best!r} or kind={second!r}."
+            f"{_and(sorted(told[second]), 3)} a {_CALLED[second]}; say {options.of_kind(best)} or "
+            f"{options.of_kind(second)}."
         )
     return None, (
-        f"What is trained cannot be told from {_and(sorted(have))}; say kind=, one of {_and([repr(k) for k in KINDS])}."
+        f"What is trained cannot be told from {_and(sorted(have))}; say {options.kind}, one of "
+        f"{_and([repr(k) for k in KINDS])}."
     )
 
 
@@ -294,10 +306,6 @@ def _meant(
         else:
             statements.append(f"{chosen['entropy']!r} is taken for the entropy itself, as it is not negative.")
     return facts
-
-
-def _of(kind: str | None) -> str:
-    return "" if kind is None else f" of kind={kind!r}"
 
 
 def _close(word: str, known: Iterable[str]) -> str:

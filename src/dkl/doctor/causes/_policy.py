@@ -13,6 +13,8 @@ from dkl.doctor.words import figure
 
 #: Schulman et al. 2017, section 4: β doubles above 1.5 times the target, and halves below the target over 1.5.
 BAND = 1.5
+#: How much a coefficient that is the same is allowed to differ: logs round.
+SAME = 1e-3
 #: Fewer values than these show no course.
 ENOUGH = 5
 # The KL to the reference grows while each update's stays as small: a typical one is so many times larger at least. The
@@ -42,6 +44,12 @@ class Controlled:
     def under(self) -> Numbers:
         """Where it is below the band."""
         return self.kl.values < self.target / BAND
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the coefficient is the same all along."""
+        beta = self.coefficient.values
+        return bool(beta.max() - beta.min() <= SAME * abs(beta.max()))
 
     @property
     def answers(self) -> Numbers:

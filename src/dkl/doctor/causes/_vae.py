@@ -22,6 +22,12 @@ EXPLODED_WHOLE = 100.0
 COLLAPSED = 0.1
 #: Fewer values than these have no end: a KL near 0 may be one that has not begun to rise.
 ENOUGH = 5
+#: Adam moves every weight by about its learning rate at each step, and a log-variance by that times the width of the
+#: layer before it. Autoencoders are trained with 1e-4 to 3e-3; steps from here on can throw the encoder, and the
+#: decoder out of reach of z.
+FAST = 0.01
+#: In nats: a KL that is worth asking what it is made of.
+SOME = 0.5
 # Without the number of dimensions, a KL that costs this many times what the reconstruction has gained is too large.
 _UNPAID = 3.0
 
@@ -133,6 +139,13 @@ def late_of(case: Case, role: str) -> float | None:
         return late(case[role].finite)
     known = case.known.get(role)
     return None if known is None else float(known)
+
+
+def largest_rate(case: Case) -> float | None:
+    """The largest learning rate; None where it is not logged."""
+    if "learning_rate" not in case or not len(case["learning_rate"].finite):
+        return None
+    return float(case["learning_rate"].finite.values.max())
 
 
 def late_dimensions(case: Case) -> Numbers:

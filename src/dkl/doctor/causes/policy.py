@@ -6,7 +6,7 @@ import numpy as np
 
 from dkl.doctor.case import Case, Symptom, cause
 from dkl.doctor.causes._policy import BAND, ENOUGH, controlled, middle, share, target_kl, update_kl, update_target
-from dkl.doctor.finding import Cause, Evidence, Fix
+from dkl.doctor.finding import Cause, Check, Evidence, Fix
 from dkl.doctor.series import Series
 from dkl.doctor.words import figure
 
@@ -131,14 +131,10 @@ def _too_far(case: Case) -> tuple[Evidence, float] | None:
                 "Lower the learning rate by 10 times, and again until the KL of an update is near 0.01 nats.",
                 "optimizer = torch.optim.Adam(policy.parameters(), lr=3e-4, eps=1e-5)",
             ),
-            Fix(
-                "Warm it up and anneal it: the first steps of Adam are its longest.",
-                "scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 0.1, 1.0, total_iters=100)",
-            ),
         ),
         (
             "Early stopping by the KL: it comes after the step that was too long.",
-            "Clipping the gradient's norm: Adam divides by the gradient's size, so most of its steps stay as long.",
+            "A warm-up: the steps are as long when it is over.",
         ),
         "Schulman et al. 2017, arXiv:1707.06347, sections 3 and 4; Kingma & Ba 2015, arXiv:1412.6980, section 2.1",
         ("kl",),
@@ -203,11 +199,6 @@ def _penalised(case: Case) -> bool:
                 "Raise the learning rate until the KL of an update is near 0.01 nats.",
                 "optimizer = torch.optim.Adam(policy.parameters(), lr=3e-4, eps=1e-5)",
             ),
-            Fix(
-                "See that the optimiser holds the policy's parameters, and that they have a gradient.",
-                "assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in policy.parameters())",
-            ),
-            Fix("See that the advantages are not all 0, as in a group of equal rewards.", "print(advantages.std())"),
         ),
         (
             "Fewer penalties: a smaller β changes which way the policy goes, not that it does.",
@@ -215,6 +206,14 @@ def _penalised(case: Case) -> bool:
         ),
         "Schulman et al. 2017, arXiv:1707.06347, section 4",
         ("kl",),
+        checks=(
+            Check(
+                "See that the optimiser holds the policy's parameters, and that they have a gradient.",
+                "held = {id(p) for group in optimizer.param_groups for p in group['params']}\n"
+                "assert all(id(p) in held and p.grad.abs().sum() > 0 for p in policy.parameters())",
+            ),
+            Check("See that the advantages are not all 0, as in a group of equal rewards.", "print(advantages.std())"),
+        ),
     )
 )
 def still(case: Case) -> Symptom | None:
@@ -309,12 +308,12 @@ _MISSED = 0.3
         "as the target. Updates are stopped, or not stopped, by chance.",
         (
             Fix(
-                "Stop by k3, which is never negative, or by the exact KL of all rows.",
+                "Stop by k3, which is never negative.",
                 'if kl_estimate(old_log_prob, log_prob, "k3").value > 1.5 * target_kl:\n    break',
             ),
             Fix(
                 "Where logits are kept, stop by the exact KL, which has no error but the rows'.",
-                "if policy_kl(old_logits, policy(rollout.states)) > 1.5 * target_kl:\n    break",
+                "if policy_kl(old_logits, policy(states)) > 1.5 * target_kl:\n    break",
             ),
         ),
         (

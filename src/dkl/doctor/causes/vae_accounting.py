@@ -8,7 +8,7 @@ import numpy as np
 
 from dkl.doctor.case import Case, Symptom, cause
 from dkl.doctor.causes._vae import late_dimensions, reading
-from dkl.doctor.finding import Cause, Evidence, Fix
+from dkl.doctor.finding import Cause, Check, Evidence, Fix
 from dkl.doctor.words import figure
 
 # An untrained decoder gives each pixel odds near 1, which cost log 2; its first logits are this near 0.
@@ -19,11 +19,13 @@ _FEW = 16
 _SHARE_OF_COUNT = 0.1
 # A sum and a mean over latent dimensions, where loss − reconstruction is β times one of them, agree to this.
 _AGREE = 2e-3
+# A weight of the KL that is 1 within this factor, with the means taken into it, is the ELBO's.
+_UNDONE = 1.5
 
 
 @dataclass(frozen=True)
-class Mismatch:
-    """How the two terms of the loss are reduced differently from a sum.
+class Reduction:
+    """How the two terms of the loss are reduced, where that is not by a sum.
 
     Attributes
     ----------
@@ -31,23 +33,48 @@ class Mismatch:
         Whether the reconstruction is a mean over the numbers of a sample, the KL one over the latent dimensions.
     evidence : tuple of Evidence
     confidence : float
+    effective : str
+        The weight that the KL has beside a sum, in symbols: β · D_x / D_z.
+    weight : float, optional
+        That weight; None where a count is unknown.
     """
 
     pixels: bool
     latents: bool
     evidence: tuple[Evidence, ...]
     confidence: float
+    effective: str
+    weight: float | None
 
 
-def mismatch(case: Case) -> Mismatch | None:
-    """How the terms of the loss are reduced, if that is a hidden β."""
+def reductions(case: Case) -> Reduction | None:
+    """How the terms of the loss are reduced; None if both are sums, as far as can be told."""
+    found = reading(case)
     pixels = _mean_over_pixels(case)
     latents = _mean_over_latents(case)
     if pixels is None and latents is None:
         return None
-    evidence = [told for found in (pixels, latents) if found is not None for told in found[0]]
-    confidence = max(found[1] for found in (pixels, latents) if found is not None)
-    return Mismatch(pixels is not None, latents is not None, tuple(evidence), confidence)
+    evidence = [told for one in (pixels, latents) if one is not None for told in one[0]]
+    confidence = max(one[1] for one in (pixels, latents) if one is not None)
+    weight: float | None = 1.0 if found is None or found.beta is None else found.beta
+    effective = f"{figure(weight or 0.0)}"
+    for sign, name, count, applies in (
+        ("·", "D_x", case.known.get("data_dim"), pixels is not None),
+        ("/", "D_z", case.known.get("latent_dim"), latents is not None),
+    ):
+        if applies:
+            effective += f" {sign} {name}"
+            if weight is not None:
+                weight = None if not count else weight * float(count) ** (1 if sign == "·" else -1)
+    return Reduction(pixels is not None, latents is not None, tuple(evidence), confidence, effective, weight)
+
+
+def mismatch(case: Case) -> Reduction | None:
+    """How the terms of the loss are reduced, if that is a hidden β: a weight that undoes the means is none."""
+    found = reductions(case)
+    if found is None or (found.weight is not None and 1 / _UNDONE < found.weight < _UNDONE):
+        return None
+    return found
 
 
 @cause(
@@ -59,13 +86,11 @@ def mismatch(case: Case) -> Mismatch | None:
         "D_x, a mean over the second divides it by D_z.",
         (
             Fix(
-                "Sum both over everything but the rows, and take the mean over the rows alone.",
+                "Sum both over everything but the rows, and take the mean over the rows alone, as vae_loss does.",
                 "reconstruction = F.binary_cross_entropy_with_logits(x_recon, x, "
                 "reduction='none').flatten(1).sum(1).mean()\nkl = -0.5 * (1 + log_var - mu**2 - "
-                "log_var.exp()).sum(1).mean()\nloss = reconstruction + kl",
-            ),
-            Fix(
-                "Or take a loss that does.",
+                "log_var.exp()).sum(1).mean()\nloss = reconstruction + kl\n"
+                "# The same:\n"
                 "loss = vae_loss(x, x_recon, mu, log_var, likelihood='bernoulli_logits').total",
             ),
             Fix(
@@ -87,17 +112,8 @@ def reduction(case: Case) -> Symptom | None:
     wrong = mismatch(case)
     if found is None or wrong is None:
         return None
-    beta = 1.0 if found.beta is None else found.beta
-    data, latent = case.known.get("data_dim"), found.latent_dim
-    factors = [("D_x", data, wrong.pixels, 1), ("D_z", latent, wrong.latents, -1)]
-    value, names, known = beta, f"{figure(beta)}", True
-    for name, count, applies, power in factors:
-        if applies:
-            names += f" · {name}" if power > 0 else f" / {name}"
-            known = known and count is not None
-            value *= float(count) ** power if count is not None else 1.0
-    effective = f"β_eff = {names}" + (f" = {figure(value)}" if known else "")
-    evidence = (*wrong.evidence, Evidence(f"Beside a sum, the KL has the weight {effective}."), found.seen())
+    effective = wrong.effective if wrong.weight is None else f"{wrong.effective} = {figure(wrong.weight)}"
+    evidence = (*wrong.evidence, Evidence(f"Beside a sum, the KL has the weight β_eff = {effective}."), found.seen())
     return Symptom("error" if found.collapsed else "warning", wrong.confidence, evidence)
 
 
@@ -114,10 +130,6 @@ def reduction(case: Case) -> Symptom | None:
                 "seen = loss.detach()\n"
                 "log(kl=float(seen.kl), beta=float(seen.beta), kl_weighted=float(seen.beta * seen.kl))",
             ),
-            Fix(
-                "What is logged already can be divided by β; or tell the doctor what it is.",
-                "dkl.doctor.diagnose(path, kl_is='weighted')",
-            ),
         ),
         (
             "Choosing β by what this series shows: it is small where β is small.",
@@ -125,6 +137,12 @@ def reduction(case: Case) -> Symptom | None:
         ),
         "Higgins et al. 2017, ICLR, equation 4: the KL is the factor beside β",
         ("kl", "loss", "reconstruction"),
+        checks=(
+            Check(
+                "Divide what is logged already by β, which is the KL; the doctor does so if it is told.",
+                "dkl.doctor.diagnose(path, kl_is='weighted')",
+            ),
+        ),
     )
 )
 def weighted(case: Case) -> Symptom | None:

@@ -5,9 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from dkl.doctor.case import Case, Symptom, cause
-from dkl.doctor.causes._vae import Reading, late, late_dimensions, late_of, reading, used_in_theory
+from dkl.doctor.causes._vae import (
+    FAST,
+    SOME,
+    Reading,
+    largest_rate,
+    late,
+    late_dimensions,
+    late_of,
+    reading,
+    used_in_theory,
+)
+from dkl.doctor.causes._vae_use import calmed, uninformed, unread
 from dkl.doctor.causes.vae_accounting import mismatch
-from dkl.doctor.finding import Cause, Evidence, Fix
+from dkl.doctor.finding import Cause, Check, Evidence, Fix
 from dkl.doctor.series import Series
 from dkl.doctor.words import figure
 
@@ -15,8 +26,6 @@ from dkl.doctor.words import figure
 # noise, few with four times that: a β from here on leaves hardly any of them, and one up to 1 takes none that the
 # ELBO has.
 _LARGE_BETA, _USUAL_BETA = 4.0, 1.0
-# Adam's rates for autoencoders are 1e-4 to 3e-3; steps from here on can throw the decoder out of reach of z.
-_FAST = 0.01
 # In nats. What a dimension with a smaller KL carries, no reconstruction shows.
 _DEAD = 0.01
 # More dead dimensions than this are a collapse of most; the KL of the others is then what hides them.
@@ -26,13 +35,13 @@ _ALIVE = 0.3
 # The KL of a dimension hovers beneath its floor: below it, nothing holds it, and above it β presses. It stays within
 # these shares, and this many of the dimensions do.
 _BENEATH, _ABOVE, _AT_FLOOR = 0.5, 1.2, 0.7
-# Another row's sample costs at least the information that the decoder uses; with less than this share of what there is,
-# it hardly uses any. Where the information is unknown, of the KL, which is never smaller.
-_USED, _USED_OF_KL = 0.5, 0.3
-# In nats, and as a share of the KL: what counts as no information.
-_NO_INFORMATION, _NO_SHARE = 0.1, 0.05
-# In nats: a KL that is worth asking what it is made of.
-_SOME = 0.5
+
+_THEORY = Check(
+    "Ask theory which directions are worth their KL for this β and σ²; the others die by design, and fewer dimensions "
+    "lose nothing.",
+    "import numpy as np\nfrom dkl.training import predicted_active_dims\n\n"
+    "predicted = predicted_active_dims(np.cov(x.numpy().T), beta=1.0, noise_variance=0.05)",
+)
 
 
 @cause(
@@ -48,22 +57,23 @@ _SOME = 0.5
                 "loss = vae_loss(x, x_recon, mu, log_var, beta=1.0, likelihood='bernoulli_logits')",
             ),
             Fix(
-                "With a normal likelihood, lower σ², or learn it: it is a mean squared error's hidden β.",
-                "scale = ((x - x_mean) ** 2).mean().sqrt()\n"
-                "loss = vae_loss(x, x_mean, mu, log_var, likelihood='gaussian', scale=scale)",
+                "With a normal likelihood, lower σ²: it is a mean squared error's hidden β.",
+                "loss = vae_loss(x, x_mean, mu, log_var, likelihood='gaussian', scale=0.25)",
             ),
             Fix(
-                "Ask theory which directions are left for this β and σ².",
-                "import numpy as np\nfrom dkl.training import predicted_active_dims\n\n"
-                "predicted = predicted_active_dims(np.cov(x.numpy().T), beta=1.0, noise_variance=0.05)",
+                "Or take the σ² that fits best, in each batch.",
+                "scale = ((x - x_mean) ** 2).mean().sqrt()\n"
+                "loss = vae_loss(x, x_mean, mu, log_var, likelihood='gaussian', scale=scale)",
             ),
         ),
         (
             "Warm-up of β to the same value: where it ends is what counts, and there the optimum is collapsed.",
             "Another learning rate or more training: the optimiser has done what it was asked.",
         ),
-        "Lucas et al. 2019, arXiv:1911.02469, section 4; Tipping & Bishop 1999, section 3.2",
+        "Lucas et al. 2019, arXiv:1911.02469, section 4; Tipping & Bishop 1999, section 3.2; Rybkin et al. 2021, "
+        "arXiv:2006.13202 (the σ² that fits best)",
         (),
+        checks=(_THEORY,),
     )
 )
 def by_design(case: Case) -> Symptom | None:
@@ -163,8 +173,8 @@ def by_optimisation(case: Case) -> Symptom | None:
         evidence.append(
             Evidence(f"The KL was {figure(peak)} nats at step {figure(at)}, and fell.", (found.kl,), (at, found.end[0]))
         )
-    rate = case["learning_rate"].finite.values.max() if _series(case, "learning_rate") else 0.0
-    if rate >= _FAST:
+    rate = largest_rate(case)
+    if rate is not None and rate >= FAST:
         evidence.append(
             Evidence(f"The learning rate is {figure(rate)}; 1e-4 to 3e-3 is usual.", _series(case, "learning_rate"))
         )
@@ -183,16 +193,6 @@ def by_optimisation(case: Case) -> Symptom | None:
                 "back.",
                 "optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)",
             ),
-            Fix(
-                "Watch every dimension, and count those in use.",
-                "loss = vae_loss(x, x_recon, mu, log_var, likelihood='bernoulli_logits')\n"
-                "used = int((loss.kl_per_dim > 0.01).sum())",
-            ),
-            Fix(
-                "If the rest is not worth its KL (λ ≤ β·σ²), take fewer dimensions: nothing is lost.",
-                "import numpy as np\nfrom dkl.training import predicted_active_dims\n\n"
-                "used = int(predicted_active_dims(np.cov(x.numpy().T), beta=1.0, noise_variance=0.05).active_units)",
-            ),
         ),
         (
             "More latent dimensions: those there are in use stay as few.",
@@ -200,6 +200,14 @@ def by_optimisation(case: Case) -> Symptom | None:
         ),
         "Burda et al. 2016, arXiv:1509.00519 (active units); Lucas et al. 2019, arXiv:1911.02469",
         ("kl_dim",),
+        checks=(
+            _THEORY,
+            Check(
+                "Watch every dimension, and count those in use.",
+                "loss = vae_loss(x, x_recon, mu, log_var, likelihood='bernoulli_logits')\n"
+                "used = int((loss.kl_per_dim > 0.01).sum())",
+            ),
+        ),
     )
 )
 def hidden(case: Case) -> Symptom | None:
@@ -230,6 +238,14 @@ def hidden(case: Case) -> Symptom | None:
     if theory is not None and theory[0] <= alive:
         told.append(Evidence(f"Theory leaves {theory[0]} for this β and σ²: the others are dead by design."))
         return Symptom("note", 0.9, tuple(told))
+    if theory is None and found.beta is not None and found.beta > _USUAL_BETA:
+        told.append(
+            Evidence(
+                f"β is {figure(found.beta)}: directions with λ ≤ β·σ² die by design, and whether these have is told by "
+                "the eigenvalues of the data's covariance and σ², which are not known."
+            )
+        )
+        return Symptom("note", 0.5, tuple(told))
     return Symptom("warning", 0.85, tuple(told))
 
 
@@ -245,12 +261,10 @@ def hidden(case: Case) -> Symptom | None:
                 "loss = vae_loss(x, x_recon, mu, log_var, beta=1.0, free_bits=0.1, likelihood='bernoulli_logits')",
             ),
             Fix(
-                "Or do without the floor: warm β up instead.",
-                "from dkl.training import LinearWarmup\n\nbeta = LinearWarmup(total_steps // 3, 0.0, 1.0)(step)",
-            ),
-            Fix(
-                "Ask how much of the KL is information.",
-                "from dkl.training import mutual_information\n\ninformation = mutual_information(mu, log_var)",
+                "Or do without the floor, at a β of 1 that is warmed up.",
+                "from dkl.training import LinearWarmup\n\n"
+                "beta = LinearWarmup(total_steps // 3, 0.0, 1.0)(step)\n"
+                "loss = vae_loss(x, x_recon, mu, log_var, beta=beta, likelihood='bernoulli_logits')",
             ),
         ),
         (
@@ -259,6 +273,12 @@ def hidden(case: Case) -> Symptom | None:
         ),
         "Kingma et al. 2016, arXiv:1606.04934, equation 15",
         (),
+        checks=(
+            Check(
+                "Ask how much of the KL is information.",
+                "from dkl.training import mutual_information\n\ninformation = mutual_information(mu, log_var)",
+            ),
+        ),
     )
 )
 def at_the_floor(case: Case) -> Symptom | None:
@@ -302,13 +322,9 @@ def at_the_floor(case: Case) -> Symptom | None:
                 "x_recon = decoder(z)",
             ),
             Fix(
-                "If the decoder sees its own past outputs, hide some of them in training.",
-                "past = past * (torch.rand_like(past) > 0.5)",
-            ),
-            Fix(
-                "Measure it while training: what it costs to have the z of another row.",
-                "shuffled = vae_loss(x, decoder(z.roll(1, 0)), mu, log_var, "
-                "likelihood='bernoulli_logits').reconstruction",
+                "If the decoder has to see something past z, such as its own past outputs, hide most of it in "
+                "training.",
+                "past = past * (torch.rand_like(past) > 0.75)",
             ),
         ),
         (
@@ -317,33 +333,31 @@ def at_the_floor(case: Case) -> Symptom | None:
         ),
         "Bowman et al. 2016, arXiv:1511.06349, section 3; Chen et al. 2017, arXiv:1611.02731, section 2",
         ("reconstruction", "reconstruction_shuffled"),
+        checks=(
+            Check(
+                "Measure it while training: what it costs to have the z of another row.",
+                "shuffled = vae_loss(x, decoder(z.roll(1, 0)), mu, log_var, "
+                "likelihood='bernoulli_logits').reconstruction",
+            ),
+        ),
     )
 )
 def ignored(case: Case) -> Symptom | None:
     """A KL that is paid, and another row's sample that serves as well."""
     found = reading(case)
-    if found is None or not _worth_asking(found) or _without_information(case, found):
+    if found is None or not _worth_asking(case, found) or uninformed(case, found):
         return None
-    own, other = case["reconstruction"].finite, case["reconstruction_shuffled"].finite
-    if not len(own) or not len(other):
+    told = unread(case, found)
+    if told is None:
         return None
-    gap = late(other) - late(own)
     information = late_of(case, "mutual_information")
-    least = _USED_OF_KL * found.late if information is None else _USED * information
-    if gap >= least:
-        return None
-    told = "" if information is None else f", of which {figure(information)} are mutual information"
+    of_which = "" if information is None else f", of which {figure(information)} are mutual information"
     return Symptom(
         "error",
         0.9,
         (
-            Evidence(
-                f"The reconstruction is {figure(late(own))} nats with one's own z and {figure(late(other))} with "
-                f"that of another row: {figure(gap)} nats apart.",
-                (own, other),
-                found.end,
-            ),
-            Evidence(f"The KL is {figure(found.late)} nats at the end{found.said}{told}.", (found.kl,), found.end),
+            told,
+            Evidence(f"The KL is {figure(found.late)} nats at the end{found.said}{of_which}.", (found.kl,), found.end),
         ),
     )
 
@@ -357,22 +371,9 @@ def ignored(case: Case) -> Symptom | None:
         "posterior, and here it is all the second.",
         (
             Fix(
-                "See what the encoder gets: an input that is constant, scaled to nothing or normalised away, or "
-                "units that are all dead.",
-                "assert x.std(0).max() > 1e-3\nassert encoder(x).std(0).max() > 1e-3",
-            ),
-            Fix(
-                "See that the encoder is trained: that its parameters are the optimiser's, and that z is not detached.",
-                "loss = vae_loss(x, x_recon, mu, log_var, likelihood='bernoulli_logits')\n"
-                "loss.total.backward()\n"
-                "assert all(weight.grad is not None and weight.grad.abs().max() > 0 for weight in "
-                "encoder.parameters())",
-            ),
-            Fix(
-                "Watch both parts of the KL.",
-                "from dkl.training import aggregate_posterior_kl, mutual_information\n\n"
-                "information = mutual_information(mu, log_var)\n"
-                "offset = aggregate_posterior_kl(mu, log_var)",
+                "Give the encoder rows that differ: an input that is neither constant, nor scaled or normalised to "
+                "nothing.",
+                "x = (x - x.mean(0)) / x.std(0).clamp(min=1e-6)\nassert encoder(x).std(0).max() > 1e-3",
             ),
         ),
         (
@@ -381,12 +382,31 @@ def ignored(case: Case) -> Symptom | None:
         ),
         'Hoffman & Johnson 2016, "ELBO surgery", NeurIPS workshop on advances in approximate Bayesian inference',
         ("mutual_information",),
+        checks=(
+            Check(
+                "See where the rows become alike: in the input, or in units that are all dead.",
+                "assert x.std(0).max() > 1e-3\nassert encoder(x).std(0).max() > 1e-3",
+            ),
+            Check(
+                "See that the encoder is trained: that its parameters are the optimiser's, and that z is not detached.",
+                "loss = vae_loss(x, x_recon, mu, log_var, likelihood='bernoulli_logits')\n"
+                "loss.total.backward()\n"
+                "assert all(weight.grad is not None and weight.grad.abs().max() > 0 for weight in "
+                "encoder.parameters())",
+            ),
+            Check(
+                "Watch both parts of the KL.",
+                "from dkl.training import aggregate_posterior_kl, mutual_information\n\n"
+                "information = mutual_information(mu, log_var)\n"
+                "offset = aggregate_posterior_kl(mu, log_var)",
+            ),
+        ),
     )
 )
 def no_information(case: Case) -> Symptom | None:
     """A KL without any information in it."""
     found = reading(case)
-    if found is None or not _worth_asking(found) or not _without_information(case, found):
+    if found is None or not _worth_asking(case, found) or not uninformed(case, found):
         return None
     information = case["mutual_information"].finite
     return Symptom(
@@ -403,16 +423,9 @@ def no_information(case: Case) -> Symptom | None:
     )
 
 
-def _worth_asking(found: Reading) -> bool:
-    """Whether there is a KL, and not one that has exploded: what that means comes first."""
-    return len(found.kl) >= 3 and not found.exploded and found.late > _SOME
-
-
-def _without_information(case: Case, found: Reading) -> bool:
-    if "mutual_information" not in case or not len(case["mutual_information"].finite):
-        return False
-    information = late(case["mutual_information"].finite)
-    return information < min(_NO_INFORMATION, _NO_SHARE * found.late)
+def _worth_asking(case: Case, found: Reading) -> bool:
+    """Whether there is a KL, and not one that has exploded, or had and left this: what that means comes first."""
+    return len(found.kl) >= 3 and not found.exploded and found.late > SOME and not calmed(case, found)
 
 
 def _series(case: Case, role: str) -> tuple[Series, ...]:

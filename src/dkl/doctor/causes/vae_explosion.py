@@ -5,13 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from dkl.doctor.case import Case, Symptom, cause
-from dkl.doctor.causes._vae import LATE, Reading, late, late_of, reading
+from dkl.doctor.causes._vae import FAST, LATE, Reading, largest_rate, late, late_of, reading
+from dkl.doctor.causes._vae_use import calmed, unread
 from dkl.doctor.finding import Cause, Evidence, Fix
 from dkl.doctor.words import figure
 
-# Adam moves every weight by about its learning rate at each step, and a log-variance by that times the width of the
-# layer before it. Autoencoders are trained with 1e-4 to 3e-3.
-_FAST = 0.01
 # With so small a rate, steps are not what throws the encoder far away.
 _SLOW = 1e-3
 # σ² = 150 and more beside a prior of variance 1. Near the prior, the mean of σ² is at most 1.
@@ -33,6 +31,7 @@ _NO_COLLAPSE = (
     "This is no posterior collapse: there the KL is near 0, here it is far above anything the latent variables can be "
     "worth."
 )
+_PAST = "The KL has come down since, but it is worth nothing: the decoder was thrown out of reach of z meanwhile."
 _LOWER_BETA = (
     "Lowering β: treats the symptom. It makes a large KL cheap, so that less is done against it, while what threw the "
     "encoder away goes on. The KL may fall, and where little was wrong the run may even come back; mostly the "
@@ -52,14 +51,12 @@ _CLIP = (
         "log-variance, so that it shows first what is wrong with every step.",
         (
             Fix(
-                "Lower the learning rate, at first by 10 to 100 times: 1e-4 to 3e-3 is usual for Adam.",
-                "optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)",
-            ),
-            Fix(
-                "Start anew from fresh weights: an encoder that is far away comes back slowly, if at all.",
+                "Lower the learning rate, at first by 10 to 100 times (1e-4 to 3e-3 is usual for Adam), and start anew "
+                "from fresh weights.",
                 "for layer in model.modules():\n"
                 '    if hasattr(layer, "reset_parameters"):\n'
-                "        layer.reset_parameters()",
+                "        layer.reset_parameters()\n"
+                "optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)",
             ),
         ),
         (
@@ -75,10 +72,13 @@ _CLIP = (
 def learning_rate(case: Case) -> Symptom | None:
     """A KL that began as it should and was thrown away, at a cost that nothing pays for."""
     found = reading(case)
-    if found is None or not found.exploded or found.first > found.large or _saturated(case) or _drifts(found):
+    if found is None or found.first > found.large or _saturated(case) or _drifts(found):
+        return None
+    past = calmed(case, found)
+    if not (found.exploded or past):
         return None
     peak, at = found.peak
-    rate = _rate(case)
+    rate = largest_rate(case)
     if rate is not None and rate < _SLOW:
         return None
     large = "infinity" if np.isinf(peak) else f"{figure(peak)} nats"
@@ -88,18 +88,23 @@ def learning_rate(case: Case) -> Symptom | None:
             (found.kl,),
             (float(found.kl.steps[0]), at),
         ),
-        Evidence(_NO_COLLAPSE + _poor(found), tuple(case[r] for r in ("reconstruction",) if r in case)),
+        Evidence(
+            _PAST if past else _NO_COLLAPSE + _poor(found),
+            tuple(case[r] for r in ("reconstruction",) if r in case),
+        ),
         *_parts(found),
     ]
+    if past:
+        evidence += [told for told in (found.seen(), unread(case, found)) if told is not None]
     if rate is not None:
         evidence.append(
             Evidence(
                 f"{case['learning_rate'].name} is {figure(rate)}"
-                + ("; 1e-4 to 3e-3 is usual for Adam." if rate >= _FAST else "."),
+                + ("; 1e-4 to 3e-3 is usual for Adam." if rate >= FAST else "."),
                 (case["learning_rate"],),
             )
         )
-    confidence = 0.75 if rate is None else 0.95 if rate >= _FAST else 0.55
+    confidence = 0.75 if rate is None else 0.95 if rate >= FAST else 0.55
     return Symptom("error", confidence, tuple(evidence))
 
 
@@ -120,15 +125,17 @@ def learning_rate(case: Case) -> Symptom | None:
                 "nn.init.normal_(log_var_layer.weight, std=1e-3)\nnn.init.zeros_(log_var_layer.bias)",
             ),
             Fix(
-                "Beside that, bound them softly: a hyperbolic tangent has a gradient where a clamp has none.",
-                "log_var = 8 * torch.tanh(log_var / 8)",
+                "Where the first KL is finite, and not so large that its gradient overflows, clip the gradient's norm: "
+                "one steep step no longer slows Adam for a thousand.",
+                "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
             ),
         ),
         (
             _LOWER_BETA,
-            "Clipping the gradient's norm alone: it brings a KL back that is large and finite, since one steep step "
-            "no longer slows Adam for a thousand; where the KL is infinite, there is no gradient to clip.",
-            "A hard clamp below where they begin: all of them are cut off, and have no gradient by which to come back.",
+            "Clipping the gradient's norm where the KL is infinite, or its gradient overflows: nothing is left to "
+            "clip.",
+            "A bound of the log-variances alone, hard or soft: what lies far beyond it has no gradient, or next to "
+            "none, by which to come back.",
         ),
         "Kingma & Welling 2014, arXiv:1312.6114, appendix B: ½·(σ² − 1 − log σ²) of each dimension",
         ("log_var_max",),
@@ -142,7 +149,7 @@ def overflow(case: Case) -> Symptom | None:
     widest = case["log_var_max"].finite
     if not len(widest) or widest.values.max() < _WIDE or _of_means(found) > 0.5:
         return None
-    rate = _rate(case)
+    rate = largest_rate(case)
     from_the_start = found.first > found.large
     if not from_the_start and (rate is None or rate >= _SLOW):
         return None
@@ -184,17 +191,13 @@ def overflow(case: Case) -> Symptom | None:
                 "If β is warmed up, let it arrive within the first part of the run.",
                 "from dkl.training import LinearWarmup\n\nbeta = LinearWarmup(total_steps // 5, 0.0, 1.0)(step)",
             ),
-            Fix(
-                "With a normal likelihood, learn its scale: a scale that is fixed and too small is a small β.",
-                "scale = torch.nn.Parameter(torch.tensor(0.0)).exp()",
-            ),
         ),
         (
             "Clamping log-variances: the drift is of the means.",
             "A smaller learning rate: the means drift as far, and take longer.",
             "Lowering β: it is what is too small.",
         ),
-        "Higgins et al. 2017, ICLR, equation 4; Rybkin et al. 2021, arXiv:2006.13202",
+        "Higgins et al. 2017, ICLR, equation 4",
         ("mu_squared",),
     )
 )
@@ -366,9 +369,3 @@ def _poor(found: Reading) -> str:
         f" The reconstruction, {figure(reconstruction)} nats at the end, has gained {figure(gain)} since the "
         f"start{dear}."
     )
-
-
-def _rate(case: Case) -> float | None:
-    if "learning_rate" not in case or not len(case["learning_rate"].finite):
-        return None
-    return float(case["learning_rate"].finite.values.max())

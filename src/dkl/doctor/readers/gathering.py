@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,8 @@ LONGEST = 1 << 20
 _TOGETHER = 1 << 16
 #: So many names beside those that are read are remembered.
 _OTHERS = 4096
+# In bytes: a reader of lines says so often how far it is.
+_HEARD = 1 << 18
 
 _STEP = re.compile(
     r"^(?:_|train/|trainer/|time/)?(?:global_?step|train_?step|env_?step|step|steps|iterations?|iter|update|"
@@ -120,6 +122,10 @@ class Clock:
         self._greatest = -np.inf
 
 
+def unheard(count: int) -> None:
+    """Nobody asks how far the reading is."""
+
+
 class Gathering:
     """Collects what a log says, row by row or column by column, of the series that are wanted.
 
@@ -129,10 +135,14 @@ class Gathering:
         See `Log`.
     wanted : callable
         Whether the series of a name is read.
+    passed : callable
+        Called with the number of bytes that were read since it was called last.
     """
 
-    def __init__(self, source: str, format: str, wanted: Callable[[str], bool]) -> None:
-        self.source, self.format, self.wanted = source, format, wanted
+    def __init__(
+        self, source: str, format: str, wanted: Callable[[str], bool], passed: Callable[[int], None] = unheard
+    ) -> None:
+        self.source, self.format, self.wanted, self.passed = source, format, wanted, passed
         self.notes: list[str] = []
         self.clock = Clock()
         self._rows = 0
@@ -200,6 +210,18 @@ class Gathering:
             self.notes.append(f"{self.source}: longer than {LONGEST:,} entries and thinned, extremes kept: {thinned}")
         others = tuple(name for name, wanted in self._decided.items() if not wanted and not _STEP.match(name))
         return Log(self.source, self.format, series, others, self.notes)
+
+
+def heard(lines: Iterable[str], passed: Callable[[int], None]) -> Iterator[str]:
+    """The lines of a log, with word of how much of it has passed; a letter counts as a byte."""
+    count = 0
+    for line in lines:
+        yield line
+        count += len(line)
+        if count >= _HEARD:
+            passed(count)
+            count = 0
+    passed(count)
 
 
 class Column:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dkl.doctor.readers.gathering import Gathering, UnreadableLogError, is_number, step_of
+from dkl.doctor.readers.gathering import Gathering, UnreadableLogError, heard, is_number, step_of
 
 # How NaN and the infinities stand in files that keep to the standard.
 _WORDS = {"nan": float("nan"), "inf": float("inf"), "infinity": float("inf"), "-inf": -float("inf")}
@@ -52,13 +52,14 @@ def read_json(path: Path, into: Gathering) -> None:
         )
     for row in document:
         into.row(*_flat(row))
+    into.passed(path.stat().st_size)
 
 
 def read_json_lines(path: Path, into: Gathering) -> None:
     """An object a line; lines that are none are counted and left out."""
     bad: list[int] = []
     with path.open(encoding="utf-8-sig", errors="replace") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(heard(file, into.passed), 1):
             if not line.strip():
                 continue
             try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dkl.doctor.readers.csv import dialect, read_csv
-from dkl.doctor.readers.gathering import Gathering, Log, UnreadableLogError
+from dkl.doctor.readers.gathering import Gathering, Log, UnreadableLogError, unheard
 from dkl.doctor.readers.json import is_json_lines, read_json, read_json_lines
 from dkl.doctor.readers.tensorboard import is_events, read_events
 from dkl.doctor.readers.text import is_table, read_pairs, read_table
@@ -44,7 +44,7 @@ _OTHERS = {
 }
 
 
-def read(path: Path, wanted: Callable[[str], bool]) -> Iterator[Log]:
+def read(path: Path, wanted: Callable[[str], bool], passed: Callable[[int], None] = unheard) -> Iterator[Log]:
     """The logs of a path: one for a file, one for each run in a folder.
 
     Parameters
@@ -52,6 +52,8 @@ def read(path: Path, wanted: Callable[[str], bool]) -> Iterator[Log]:
     path : Path
     wanted : callable
         Whether the series of a name is read.
+    passed : callable
+        Called with the number of bytes that were read since it was called last.
 
     Raises
     ------
@@ -61,10 +63,10 @@ def read(path: Path, wanted: Callable[[str], bool]) -> Iterator[Log]:
         If it holds no log.
     """
     if not path.is_dir():
-        yield _file(path, wanted, str(path))
+        yield _file(path, wanted, str(path), passed)
         return
     for folder, files in runs(path).items():
-        yield read_run(folder, files, wanted)
+        yield read_run(folder, files, wanted, passed)
 
 
 def runs(path: Path) -> dict[Path, list[Path]]:
@@ -101,15 +103,17 @@ def read_stream(stream: BinaryIO, wanted: Callable[[str], bool], name: str = "st
         path = Path(folder) / "log"
         with path.open("wb") as file:
             shutil.copyfileobj(stream, file)
-        return _file(path, wanted, name)
+        return _file(path, wanted, name, unheard)
 
 
-def read_run(folder: Path, files: list[Path], wanted: Callable[[str], bool]) -> Log:
+def read_run(
+    folder: Path, files: list[Path], wanted: Callable[[str], bool], passed: Callable[[int], None] = unheard
+) -> Log:
     """The log of one run, by its folder and the files that :func:`runs` found in it."""
     if len(files) == 1:
-        return _file(files[0], wanted, str(folder))
+        return _file(files[0], wanted, str(folder), passed)
     # Each start of a run writes a file of its own, named by its time.
-    into = Gathering(str(folder), "TensorBoard events", wanted)
+    into = Gathering(str(folder), "TensorBoard events", wanted, passed)
     empty = [file for file in files if not file.stat().st_size]
     if len(empty) == len(files):
         raise UnreadableLogError(f"{folder}: all of its {len(files)} event files are empty")
@@ -121,13 +125,13 @@ def read_run(folder: Path, files: list[Path], wanted: Callable[[str], bool]) -> 
     return into.log()
 
 
-def _file(path: Path, wanted: Callable[[str], bool], name: str) -> Log:
+def _file(path: Path, wanted: Callable[[str], bool], name: str, passed: Callable[[int], None]) -> Log:
     with path.open("rb") as file:
         head = file.read(_HEAD)
     if not head.strip():
         raise UnreadableLogError(f"{name}: is empty")
     if is_events(head):
-        into = Gathering(name, "TensorBoard events", wanted)
+        into = Gathering(name, "TensorBoard events", wanted, passed)
         read_events(path, into)
         return into.log()
     for magic, what in _OTHERS.items():
@@ -136,7 +140,7 @@ def _file(path: Path, wanted: Callable[[str], bool], name: str) -> Log:
     if b"\0" in head:
         raise UnreadableLogError(f"{name}: holds binary data that is no event file of TensorBoard")
     text = head.decode("utf-8-sig", "replace")
-    into = Gathering(name, "", wanted)
+    into = Gathering(name, "", wanted, passed)
     _read_text(path, text, into)
     return into.log()
 

@@ -61,6 +61,7 @@ def read_events(path: Path, into: Gathering) -> None:
             data, at, _crc_table(), slots, hashes, tags, known, steps, values, which
         )
         damaged += wrong
+        into.passed(at - before)
         order = np.argsort(which[:count], kind="stable")
         ends = np.searchsorted(which[order], np.arange(known + 1))
         for k in np.flatnonzero(np.diff(ends)):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dkl.doctor.readers.gathering import Gathering, UnreadableLogError
+from dkl.doctor.readers.gathering import Gathering, UnreadableLogError, heard, unheard
 
 _NUMBER = r"[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)\b"
 # A name, = or :, and a number that ends there: no time, no version, no first of several.
@@ -41,7 +41,7 @@ def _cell(line: str) -> re.Match[str] | None:
 def read_table(path: Path, into: Gathering) -> None:
     """Tables of ``| name | value |`` between lines of dashes, each a row; a name without value begins a group."""
     group, row = "", dict[str, float]()
-    for line in _lines(path):
+    for line in _lines(path, into.passed):
         cell = _cell(line)
         if cell and cell["value"] is None:
             group = f"{cell['name'].rstrip('/')}/"
@@ -70,7 +70,7 @@ def read_pairs(path: Path, into: Gathering) -> None:
     carried = _is_carried(path)
     last: tuple[float | None, float | None] = (None, None)
     found = False
-    for line in _lines(path):
+    for line in _lines(path, into.passed):
         moment = _moment(line)
         last = moment if moment[0] is not None else last
         pairs = {match["name"]: _float(match["value"]) for match in _PAIR.finditer(line)}
@@ -120,8 +120,8 @@ def _float(text: str) -> float:
     return float(text.replace("_", ""))
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _lines(path: Path, passed: Callable[[int], None] = unheard) -> Iterator[str]:
     # A progress bar returns to the beginning of its line: what it wrote before stands for itself.
     with path.open(encoding="utf-8-sig", errors="replace") as file:
-        for line in file:
+        for line in heard(file, passed):
             yield _COLOURS.sub("", line.rstrip("\n"))
