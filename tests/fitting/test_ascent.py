@@ -92,6 +92,11 @@ def test_block_updates_come_to_the_mean_from_anywhere() -> None:
             kept[np.ix_(block, block)] = np.linalg.inv(q[str(k)]._covariance())
         return -float(dkl.reverse_kl(target, MultivariateNormal(mean, precision=kept)))
 
+    # Each lies where the gradient by its own mean vanishes.
+    first = block_update(0, blocks, loc, precision)(start)
+    slope = precision[np.ix_(blocks[0], blocks[0])] @ (first.mean() - loc[blocks[0]])
+    slope = slope + precision[np.ix_(blocks[0], blocks[1])] @ (1.0 - loc[blocks[1]])
+    np.testing.assert_allclose(slope, 0.0, atol=1e-12)
     fit = coordinate_ascent(
         start, {str(k): block_update(k, blocks, loc, precision) for k in range(2)}, bound, rtol=1e-9
     )  # fmt: skip

@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import dkl
 from dkl.families import DiagonalNormal, Gamma, MultivariateNormal, Normal
+from dkl.fitting.adversary import Critic, Game
+from dkl.fitting.shapes import shape_of
 
 BOUND = "variational bound"
 TRUE = MultivariateNormal([5.0, -100.0], [[4.0, 3.0], [3.0, 9.0]])
@@ -62,6 +65,31 @@ def test_reverse_kl_seeks_a_mode_and_kl_covers_both() -> None:
     assert float(covering.distribution.loc) == pytest.approx(0.0, abs=0.5)
     assert float(covering.distribution.scale) == pytest.approx(math.sqrt(10), abs=0.4)
     assert 0.3 < float(covering.divergence) < 0.461995 + 4 * float(covering.divergence.stderr)
+
+
+@pytest.mark.parametrize("divergence", [dkl.reverse_kl, dkl.js, dkl.Alpha(0.5)])
+def test_against_the_best_critic_q_follows_the_gradient_of_the_divergence(divergence: Any) -> None:
+    shape, theta = shape_of(Normal, 1), np.array([0.5, -0.2])
+    sd = math.exp(theta[1])
+    game = Game(divergence, shape, np.zeros((1, 1)), samples=200_000, hidden=2, rate=0.1)
+    critic = Critic(1, 2, torch.Generator().manual_seed(0))
+    with torch.no_grad():  # log p/q of N(0, 1) and q
+        critic.square[:] = 0.5 / sd**2 - 0.5
+        critic.linear[:] = -theta[0] / sd**2
+        critic.biases[-1][:] = 0.5 * theta[0] ** 2 / sd**2 + theta[1]
+    x = torch.linspace(-3, 3, 7, dtype=torch.float64)
+    q = Normal(theta[0], sd)
+    ratio = Normal(0.0, 1.0).log_prob(x.numpy()) - q.log_prob(x.numpy())
+    np.testing.assert_allclose(critic(x[:, None]).detach().numpy(), ratio, rtol=1e-12, atol=1e-12)
+    found = game.gradient(critic, theta, np.random.default_rng(0))
+
+    def value(at: Any) -> float:
+        return float(dkl.measure(Normal(0.0, 1.0), Normal(at[0], math.exp(at[1])), divergence).value)
+
+    for k in range(2):
+        step = 1e-4 * np.eye(2)[k]
+        # The terms are of size 1: their mean is known to some 1/√200,000.
+        assert found[k] == pytest.approx((value(theta + step) - value(theta - step)) / 2e-4, abs=0.015)
 
 
 def test_seed_progress_and_an_end_that_is_none() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 import dkl
@@ -19,6 +20,7 @@ from dkl.fitting.gradient import End, Settings, distinct, followed, shares_of
 from dkl.fitting.importance import weighed
 from dkl.fitting.laplace import Frame, frames
 from dkl.fitting.shapes import LowRank, Shape, shape_of
+from dkl.supports import Vectors
 from dkl.training import renyi_bound
 
 VI = "stochastic gradient"
@@ -337,6 +339,21 @@ def test_supports_and_densities_that_do_not_go() -> None:
 
     with pytest.raises(ValueError, match=r"the gradient of the target's log_prob.*torch.where passes NaN on"):
         Differentiable(dkl.Density(spoiled), VI).with_gradient(np.array([[-1.0]]))
+
+
+@pytest.mark.parametrize("method", [VI, "natural gradient"])
+def test_improper_targets_are_said(method: str) -> None:
+    half = dkl.Density(lambda x: -0.5 * x[:, 0] ** 2, support=Vectors(2))
+    for family in (DiagonalNormal, MultivariateNormal)[: 1 if method == VI else 2]:
+        with pytest.raises(ValueError, match="is improper: the fit grows without end along component 1"):
+            dkl.fit(family, half, dkl.reverse_kl, method=method, starts=1)
+    with pytest.raises(ValueError, match="is improper: the fit grows without end, "):
+        dkl.fit(Normal, dkl.Density(lambda x: 0.0 * x), dkl.reverse_kl, method=method, starts=1)
+
+
+def test_another_librarys_density_is_refused_for_what_it_is() -> None:
+    with pytest.raises(TypeError, match="does not depend on x by operations that PyTorch follows"):
+        dkl.fit(MultivariateNormal, scipy.stats.multivariate_t(np.zeros(3), np.eye(3), df=4), dkl.reverse_kl, method=VI)
 
 
 def test_options_that_are_none() -> None:

@@ -200,6 +200,17 @@ def test_mean_field_of_correlated_normals(alpha: float, variance: float) -> None
     np.testing.assert_allclose(made.distribution.mean(), [1.0, 2.0], rtol=1e-9)
     if alpha == 1.0:
         assert made.details["log_evidence"] == pytest.approx(math.log(float(made.normaliser.value)), rel=1e-8)
+    # q^(1−α)·p^α of two normal distributions integrates to exp(α·(α − 1)·D_α + …): by their precisions.
+    m, q = np.asarray(made.distribution.mean()), np.diag(1 / np.asarray(made.distribution.var()))
+    log_det = {
+        name: np.linalg.slogdet(x)[1] for name, x in (("q", q), ("p", precision), ("m", q + alpha * (precision - q)))
+    }
+    overlap = 0.5 * ((1 - alpha) * log_det["q"] + alpha * log_det["p"] - log_det["m"])
+    np.testing.assert_allclose(m, [1.0, 2.0], rtol=1e-9)
+    exact = (
+        prior.log_prob(m) + site.log_prob(m) - stats.multivariate_normal([1.0, 2.0], np.linalg.inv(precision)).logpdf(m)
+    )
+    assert made.details["log_evidence"] == pytest.approx(exact + overlap / alpha, rel=1e-9)
 
 
 # The condition of a fixed point: q has the moments of q·(factor/site)^α, by SciPy's quadrature.

@@ -101,6 +101,32 @@ def test_bent_cut_and_several(name: str) -> None:
     assert second[0] == pytest.approx(float(var), rel=1e-9)
 
 
+@pytest.mark.parametrize("below", [0.0, 0.1, 0.8])
+def test_a_jump_wherever_it_is(below: float) -> None:
+    # Also where it lies between the end of a panel and the last node, which is where rules of quadrature are blind.
+    mean = np.concatenate([np.random.default_rng(0).normal(size=1000) * 4, [1.9976, -1.9976, 3.4985, 4.9944]])
+    with np.errstate(divide="ignore"):
+        log_below = np.log(below)
+    log_z, _, _, found = tilted(lambda s: np.where(s > 0, 0.0, log_below), mean, np.ones(len(mean)))
+    assert found.all()
+    exact = np.logaddexp(log_ndtr(mean), log_below + log_ndtr(-mean))
+    np.testing.assert_allclose(log_z, exact, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize(("low", "high"), [(3.0, 3.01), (-0.005, 0.003), (30.0, 30.2)])
+def test_a_window_between_the_points_of_the_first_grid(low: float, high: float) -> None:
+    log_z, first, second, found = tilted(lambda s: np.where((s > low) & (s < high), 0.0, -np.inf), 0.1, 1.0)
+    assert found[0]
+    places = np.linspace(low, high, 33).tolist()
+    with mpmath.workdps(30):
+        mass = mpmath.quad(lambda s: mpmath.npdf(s, 0.1, 1), places)
+        mean = mpmath.quad(lambda s: s * mpmath.npdf(s, 0.1, 1), places) / mass
+        var = mpmath.quad(lambda s: (s - mean) ** 2 * mpmath.npdf(s, 0.1, 1), places) / mass
+        assert log_z[0] == pytest.approx(float(mpmath.log(mass)), rel=1e-11)
+    assert first[0] == pytest.approx(float(mean), rel=1e-12)
+    assert second[0] == pytest.approx(float(var), rel=1e-9)
+
+
 @pytest.mark.parametrize(
     ("factor", "guess"),
     [

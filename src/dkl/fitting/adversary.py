@@ -121,7 +121,7 @@ class Game:
         for t in range(steps):
             for _ in range(_CRITIC_STEPS):
                 bound = self._taught(critic, optimiser, theta, rng)
-            gradient = self._gradient(critic, theta, rng)
+            gradient = self.gradient(critic, theta, rng)
             first = 0.5 * first + 0.5 * gradient
             second = 0.99 * second + 0.01 * gradient**2
             rate = self.rate / (1.0 + 10.0 * t / steps)
@@ -165,7 +165,7 @@ class Game:
         optimiser.step()
         return -float(loss.detach())
 
-    def _gradient(self, critic: Critic, theta: Numbers, rng: np.random.Generator) -> Numbers:
+    def gradient(self, critic: Critic, theta: Numbers, rng: np.random.Generator) -> Numbers:
         """The gradient of the bound by q's numbers."""
         z, fake = self._fake(theta, self.samples, rng)
         fake.requires_grad_(True)

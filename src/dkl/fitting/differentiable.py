@@ -18,6 +18,9 @@ from dkl.families.special import identity, lower_solve
 from dkl.methods.nodes import Numbers
 from dkl.mixture import detached
 
+# A fit that has become so many times as wide goes on for ever.
+_AWAY = 1e8
+
 
 def library(method: str) -> Any:
     """PyTorch, or an error that says for what it is needed and how to get it.
@@ -58,6 +61,8 @@ class Differentiable:
         self._target: Any = detached(target).moved(namespace_of(like=like), like)
         if isinstance(self._target, VectorNormal):
             self._target = _Whitened(self._target)
+        # What cannot be followed says so here: of a single outcome some libraries answer in another shape.
+        self._followed(self._tensor(np.full((2, self.dimension), 0.1)).requires_grad_(True))
 
     def log_prob(self, x: Numbers) -> Numbers:
         """The log-density of n vectors, shape (n, d), without a gradient; −inf and NaN are handed on.
@@ -131,6 +136,15 @@ class Differentiable:
         if not value.requires_grad:
             raise TypeError(self._complaint("does not depend on x by operations that PyTorch follows"))
         return value
+
+    def hold_proper(self, growth: Numbers) -> None:
+        """Raise a ValueError if a fit has grown by so much, component by component, that the target has no end."""
+        if growth.max() > _AWAY:
+            at = "" if self._scalar else f" along component {int(growth.argmax())}"
+            raise ValueError(
+                f"the target, {self._name}, is improper: the fit grows without end{at}, {growth.max():.1e} times as "
+                "wide as where it began; multiply the density by a prior, or bound its support"
+            )
 
     def _complaint(self, what: str) -> str:
         return (

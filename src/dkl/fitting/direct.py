@@ -18,26 +18,22 @@ from scipy import optimize
 from dkl._array import to_numpy
 from dkl.density import Density
 from dkl.divergences import Divergence
-from dkl.estimate import Estimate
 from dkl.families.base import Distribution
 from dkl.families.exponential import ExponentialFamily
 from dkl.fitting.coordinates import around, distance
-from dkl.fitting.objective import Objective, estimated
+from dkl.fitting.measuring import RTOL, divergence_to, normaliser
+from dkl.fitting.objective import Objective, applies
 from dkl.fitting.points import Points, Scaled, on_host, points
 from dkl.fitting.problem import Problem, fitter, whole_number
 from dkl.fitting.result import Boundary, Fit, Optimum
 from dkl.fitting.starts import starts
-from dkl.methods import measure
-from dkl.methods.by_row import decided
 from dkl.methods.nodes import Numbers
 from dkl.mixture import Mixture
 from dkl.representations import FiniteOutcomes
-from dkl.supports import Integers, Interval, Vectors
+from dkl.supports import Integers
 
 #: Starts on a line and in a plane, if it is not said how many.
 STARTS = {0: 16, 1: 8}
-#: Relative error of the divergence on the way.
-RTOL = {0: 1e-10, 1: 1e-7}
 # A descent is begun anew, in the units of where it is, so many times at most.
 _ROUNDS = 12
 _STEPS = 30
@@ -52,8 +48,6 @@ _NEAR = 1e-2
 _SHORT = 0.1
 _POLISH = 8
 _SETTLED = 1e-5
-# An integral that is off by more is no normalised density's.
-_NORMALISED = 1e-6
 _TOO_LARGE = "the divergence exceeds the largest number"
 
 
@@ -105,12 +99,10 @@ def minimised(problem: Problem) -> Any:
     target: Any = problem.target
     if isinstance(target, FiniteOutcomes):
         target = listed(points(target))
-    if not isinstance(target, Distribution) or not decided(problem.divergence):
+    if not isinstance(target, Distribution):
         return None
     target = on_host(target)
-    support = target.support
-    plane = type(support) is Vectors and support.dimension == 2
-    if not (plane or isinstance(support, Interval | Integers)):
+    if not applies(problem.divergence, target):
         return None
     return target if int(problem.family.event_ndim) == target.event_ndim else None
 
@@ -136,9 +128,7 @@ def prepared(target: Distribution) -> tuple[Points, Distribution]:
         If quadrature finds no integral.
     """
     seen = points(target)
-    if isinstance(target, Density) and abs(seen.log_mass) > _NORMALISED:
-        return seen, Scaled(target, -seen.log_mass)
-    return seen, target
+    return seen, target if normaliser(seen) is None else Scaled(target, -seen.log_mass)
 
 
 def begun(problem: Problem, target: Distribution, seen: Points, count: int) -> list[Any]:
@@ -153,7 +143,7 @@ def begun(problem: Problem, target: Distribution, seen: Points, count: int) -> l
     if not isinstance(problem.family, type):
         from dkl.fitting.mixing import starts as of_mixtures
 
-        made: list[Any] = of_mixtures(problem.family, seen, count, rng)
+        made: list[Any] = of_mixtures(problem.family, seen, count, rng, problem.known)
     else:
         made = starts(problem.family, problem.known, target, seen, count, rng)
     if not made:
@@ -344,12 +334,13 @@ def answered(problem: Problem, target: Distribution, seen: Points, descents: lis
         )  # fmt: skip
     optima = merged([d for d in finite if d.kind == "optimum"], len(descents))
     edges = [d for d in finite if d.kind == "boundary"]
-    normaliser, details = _normaliser(problem, seen)
+    integral = normaliser(seen)
+    details: dict[str, Any] = {} if integral is None else {"log_normaliser": seen.log_mass}
     best = min((d.value for d in finite if d.kind == "optimum"), default=math.inf)
     lowest = min(edges, key=lambda d: d.value, default=None)
     details |= {"starts": len(descents), "infinite_starts": len(descents) - len(finite)}
     common: dict[str, Any] = {
-        "optima": optima, "normaliser": normaliser, "details": details, "problem": problem,
+        "optima": optima, "normaliser": integral, "details": details, "problem": problem,
     }  # fmt: skip
     if lowest is not None and (not optima or lowest.value < best - 1e-9 * max(1.0, abs(best))):
         said = (
@@ -364,36 +355,16 @@ def answered(problem: Problem, target: Distribution, seen: Points, descents: lis
     if not optima:
         open_end = min(unfinished, key=lambda d: d.value)
         return Fit(
-            open_end.member, _measured(problem, target, open_end.member), "direct minimisation", False,
+            open_end.member, divergence_to(target, open_end.member, problem), "direct minimisation", False,
             trace=tuple(open_end.trace), reason=open_end.said, **common,
         )  # fmt: skip
     chosen = optima[0]
     trace = next(d.trace for d in finite if d.kind == "optimum" and distance(chosen.distribution, d.member) < _SAME)
     reason = f"{len(unfinished)} of {len(descents)} starts did not come to an end" if unfinished else None
     return Fit(
-        chosen.distribution, _measured(problem, target, chosen.distribution), "direct minimisation", True,
+        chosen.distribution, divergence_to(target, chosen.distribution, problem), "direct minimisation", True,
         trace=tuple(trace), reason=reason, **common,
     )  # fmt: skip
-
-
-def _measured(problem: Problem, target: Distribution, member: Any) -> Estimate:
-    """By the closed form where there is one, else as on the way: next to 0 no digits are left to be asked for."""
-    try:
-        return measure(target, member, problem.divergence, method="closed_form")
-    except TypeError:
-        return estimated(problem.divergence, target, member, problem.option("rtol", RTOL[target.event_ndim]))
-
-
-def _normaliser(problem: Problem, seen: Points) -> tuple[Estimate | None, dict[str, Any]]:
-    if not isinstance(problem.target, Density) or abs(seen.log_mass) <= _NORMALISED:
-        return None, {}
-    with np.errstate(over="ignore"):
-        value = np.float64(np.exp(seen.log_mass))
-    made = Estimate(
-        value, np.float64(0.0), seen.method, "normaliser", "the integral of the target", "",
-        error=np.float64(seen.mass_error * value) if math.isfinite(value) else np.float64(0.0),
-    )  # fmt: skip
-    return made, {"log_normaliser": seen.log_mass}
 
 
 def merged(descents: list[Descent], of: int) -> tuple[Optimum, ...]:

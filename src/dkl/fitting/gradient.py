@@ -191,6 +191,7 @@ def followed(
     length, done, before = _ROUND, 0, math.inf
     theta = shape.begun()
     trace: list[float] = []
+    _, begun = shape.moments(frame, theta)
     while True:
         steps = min(length, settings.steps - done)
         mean, noise = _round(log_p, shape, frame, theta, settings, steps, rng, trace)
@@ -198,6 +199,7 @@ def followed(
         length *= 2
         if told is not None:
             told(done)
+        log_p.hold_proper(shape.moments(frame, mean)[1] / begun)
         change = shape.apart(mean, theta)
         size, own = _rms(change), _rms(noise)
         # What changes is the noise of both rounds, or a drift.

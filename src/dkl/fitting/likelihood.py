@@ -27,7 +27,8 @@ from dkl.families.dirichlet import Beta, Dirichlet
 from dkl.families.gamma import ChiSquared, Gamma
 from dkl.families.others import Cauchy, GeneralizedNormal, Gumbel, Kumaraswamy, StudentT, Uniform
 from dkl.families.outcomes import Categorical
-from dkl.fitting.matching import has_means, no_member, of_batch, of_shares
+from dkl.fitting.matching import has_means, no_member, of_batch
+from dkl.fitting.measuring import of_shares
 from dkl.fitting.members import NoMemberError, distinct, hold_support, members, statistics, support_of
 from dkl.fitting.points import Points, points
 from dkl.fitting.problem import Problem, fitter

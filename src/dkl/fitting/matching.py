@@ -18,14 +18,15 @@ import numpy as np
 
 from dkl._array import Array, as_scalar, holds, to_numpy
 from dkl.divergences import kl
-from dkl.estimate import Estimate
 from dkl.families.base import Distribution
 from dkl.families.directional import Circle
 from dkl.families.exponential import MeanParametrised
 from dkl.families.multivariate import DiagonalNormal, LowRankNormal, MultivariateNormal, VectorNormal
 from dkl.families.normal import LogNormal, Normal
 from dkl.families.outcomes import Categorical
+from dkl.fitting.measuring import RTOL, measured
 from dkl.fitting.members import NoMemberError, distinct, hold_support, members, statistics, support_of, weighted
+from dkl.fitting.objective import FLOOR
 from dkl.fitting.points import DRAWN, Points, Scaled, on_host, points
 from dkl.fitting.problem import Problem, fitter, whole_number
 from dkl.fitting.result import Boundary, Fit, Optimum
@@ -33,7 +34,7 @@ from dkl.methods import measure
 from dkl.methods.nodes import Numbers
 from dkl.methods.quadrature.adaptive import integrate
 from dkl.mixture import Mixture, member
-from dkl.representations import Counts, FiniteOutcomes, LogProbs, Probs, outcomes
+from dkl.representations import Counts, FiniteOutcomes, outcomes
 from dkl.supports import Integers, Interval, Vectors
 
 # Of a larger batch only a divergence with a formula is measured.
@@ -41,11 +42,6 @@ _MEASURED = 1024
 # A statistic that is so much larger than its median, and still matters, has no mean.
 _FAR = 1e100
 _MATTERS = 1e-3
-# The rounding of a log-density, and the relative errors that quadrature aims at on a line and in a plane.
-_ROUNDING = 1e-13
-_RTOL = (1e-10, 1e-6)
-# The relative error to ask for where the pair is one but for rounding.
-_SAME = 1e-2
 
 
 def has_means(family: Any) -> bool:
@@ -281,11 +277,8 @@ def inwards(found: Points, support: Any) -> Points:
 def nodes_beside(target: Any, made: Any, found: Points) -> Points:
     """The nodes of the divergence to a member: they see where its log-density, and so the statistic, is not smooth."""
     scaled = Scaled(on_host(target), -found.log_mass)
-    rtol = attainable(scaled, made, found) or _RTOL[found.x.ndim > 1]
-    if rtol == _SAME:
-        return found
     with np.errstate(all="ignore"):
-        panels = integrate(kl, scaled, made, rtol).panels
+        panels = integrate(kl, scaled, made, RTOL[scaled.event_ndim], floor=FLOOR).panels
     logs = (panels.log_p + panels.log_w).ravel()
     kept = logs > -700.0
     shares = np.exp(logs[kept])
@@ -324,59 +317,6 @@ def hold_finite(family: Any, found: Points, known: Any) -> None:
                 f"every member is infinitely far: the target's {name}, which {family.__name__} must match, is infinite "
                 "or comes from where numbers end; fit a family with heavier tails, or bound the target"
             )
-
-
-def measured(problem: Problem, made: Any, found: Points) -> tuple[Estimate, Estimate | None]:
-    """The divergence from the target, scaled to mass 1, to a member; and the target's mass if it is not 1."""
-    target: Any = problem.target
-    if isinstance(target, FiniteOutcomes):
-        return of_shares(found.x, found.weights, made, problem), None
-    normaliser = None
-    if abs(found.log_mass) > 4.0 * max(found.mass_error, 1e-9):
-        target = Scaled(on_host(target), -found.log_mass)
-        mass = np.float64(math.exp(found.log_mass))
-        normaliser = Estimate(
-            mass, np.float64(0.0), found.method, "normaliser", "the integral of the target", "",
-            error=np.float64(mass * found.mass_error),
-        )  # fmt: skip
-    rtol = attainable(target, made, found)
-    if rtol == _SAME:
-        return _of_rounding(target, made, found, problem), normaliser
-    return measure(target, made, problem.divergence, rng=problem.seed, rtol=rtol), normaliser
-
-
-def _apart(target: Any, made: Any, found: Points) -> Numbers:
-    """Log p − log q at the points, 0 where either is infinite or the point weighs nothing, as far out."""
-    with np.errstate(all="ignore"):
-        apart = np.asarray(to_numpy(on_host(target).log_prob(found.x))) - np.asarray(made.log_prob(found.x))
-    return np.where(np.isfinite(apart) & (found.weights > 0), apart, 0.0)
-
-
-def _of_rounding(target: Any, made: Any, found: Points, problem: Problem) -> Estimate:
-    """The KL of a pair that is one but for rounding: the sum over the points, none of whose digits is known."""
-    apart = _apart(target, made, found)
-    value = np.float64(found.weights @ (np.expm1(-apart) + apart).clip(0.0))
-    like = measure(Probs([1.0]), Probs([1.0]), problem.divergence)
-    return replace(like, value=value, error=value, method=found.method)
-
-
-def attainable(target: Any, made: Any, found: Points) -> float | None:
-    """The relative error to ask of a quadrature that rounding of the logarithms lets it reach; None if it is the usual.
-
-    A divergence from a target that the member all but equals is made of differences that are rounding for the most.
-    """
-    typical = math.sqrt(float(found.weights @ _apart(target, made, found) ** 2))
-    reachable = min(_SAME, _ROUNDING / max(typical, 1e-300))
-    return reachable if reachable > _RTOL[found.x.ndim > 1] else None
-
-
-def of_shares(x: Numbers, shares: Numbers, made: Any, problem: Problem) -> Estimate:
-    """The divergence from shares of whole numbers to a distribution of them: the rest of it stands for the others."""
-    log_q = np.asarray(made.log_prob(x))
-    with np.errstate(divide="ignore"):
-        log_rest = np.log(max(0.0, 1.0 - float(np.exp(log_q).sum())))
-    p = np.append(shares, 0.0)
-    return measure(Probs(p, normalize=True), LogProbs(np.append(log_q, log_rest)), problem.divergence)
 
 
 def no_member(problem: Problem, found: Points, method: str, none: NoMemberError) -> Fit:
@@ -425,6 +365,6 @@ def _beside(family: Any, means: list[Numbers], known: Any, steps: tuple[float, f
 
 
 __all__ = [
-    "attainable", "by_points", "can_be_seen", "closed", "has_means", "hold_finite", "inwards", "measured", "no_member",
-    "nodes_beside", "of_batch", "of_shares",
+    "by_points", "can_be_seen", "closed", "has_means", "hold_finite", "inwards", "no_member", "nodes_beside",
+    "of_batch",
 ]  # fmt: skip

@@ -30,7 +30,8 @@ from dkl.families.base import Distribution
 from dkl.families.multivariate import DiagonalNormal, MultivariateNormal
 from dkl.families.normal import LogNormal, Normal
 from dkl.fitting.likelihood import hold_open, observations, observed
-from dkl.fitting.matching import can_be_seen, has_means, hold_finite, inwards, measured, no_member, of_shares
+from dkl.fitting.matching import can_be_seen, has_means, hold_finite, inwards, no_member
+from dkl.fitting.measuring import measured, of_shares
 from dkl.fitting.members import CENTRED, NoMemberError, distinct, hold_support, members, statistics, support_of
 from dkl.fitting.points import DRAWN, Points, points
 from dkl.fitting.problem import Problem, fitter, whole_number
@@ -54,7 +55,7 @@ _LLOYD = 8
 # The share of every outcome that is given to all components alike, lest one begins on a single outcome.
 _SHARED = 0.1
 # The logarithms of shares are moved by so much to leave a saddle.
-_ASIDE = 0.1
+_ASIDE = 0.3
 # A component of less weight has vanished.
 _VANISHED = 1e-280
 _LOG_TAU = math.log(2.0 * math.pi)
@@ -431,7 +432,10 @@ def _beside(mixing: Mixing, climb: Climb, rtol: float, limit: int, rng: np.rando
     apart = [np.abs(own[i] - own[j]) @ mixing.w for i in range(len(kept)) for j in range(i)]
     if not apart or min(apart) > _SAME:
         return climb
-    shares = np.exp(logs - climb.log_q) * np.exp(_ASIDE * rng.standard_normal(logs.shape))
+    # To each its own part of the outcomes, by where they lie and how far out: what is drawn for each alone cancels.
+    places = _places(mixing)
+    seen = np.concatenate([places, np.minimum(places**2, 4.0)], axis=-1)
+    shares = np.exp(logs - climb.log_q + _ASIDE * rng.standard_normal((len(logs), seen.shape[-1])) @ seen.T)
     try:
         start = mixing.matching(shares / shares.sum(axis=0))
     except NoMemberError:

@@ -220,6 +220,7 @@ def followed(
         inverse = np.linalg.inv(frame.factor)
         precision = inverse.T @ inverse
     here = _placed(log_p, frame.loc, precision, z, weights, diagonal)
+    begun = _widths(here, diagonal)
     trace, halved, taken = [-here.bound], 0, 0
     said = None
     while taken < settings.steps and here.residual > settings.rtol:
@@ -235,6 +236,7 @@ def followed(
             break
         taken += 1
         here = there
+        log_p.hold_proper(_widths(here, diagonal) / begun)
         trace.append(-here.bound)
     converged = here.residual <= settings.rtol or (said is not None and here.residual <= math.sqrt(settings.rtol))
     if not converged and said is None:
@@ -243,10 +245,14 @@ def followed(
         said = f"{halved} of {taken} steps were halved, to keep the precision positive and the bound rising" if (
             halved
         ) else None  # fmt: skip
-    widths = here.factor if diagonal else np.sqrt((here.factor**2).sum(axis=1))
     details = {"steps": taken, "residual": here.residual, "halved": halved, "nodes": len(z)}
     made = _member(family, here, diagonal)
-    return Found(made, frame.share, converged, said, tuple(trace), details), here.loc, widths
+    return Found(made, frame.share, converged, said, tuple(trace), details), here.loc, _widths(here, diagonal)
+
+
+def _widths(here: _Place, diagonal: bool) -> Numbers:
+    made: Numbers = here.factor if diagonal else np.sqrt((here.factor**2).sum(axis=1))
+    return made
 
 
 def _ahead(

@@ -17,15 +17,14 @@ import numpy as np
 
 from dkl._array import namespace_of
 from dkl.divergences import Csiszar, Divergence, Member
-from dkl.estimate import Estimate
 from dkl.families.base import Distribution
 from dkl.families.exponential import MeanParametrised
-from dkl.fitting.coordinates import around
+from dkl.methods.by_row import decided
 from dkl.methods.nodes import Numbers, heights, weighted_pair
 from dkl.methods.quadrature.adaptive import integrate
 from dkl.methods.series import summed
 from dkl.pairs import Pair
-from dkl.supports import Integers
+from dkl.supports import Integers, Interval, Vectors
 
 # Central differences of the sixth order: offsets in steps, and weights. With a step of 1/50 what is left out is
 # 1/140·h⁶ = 5e-13, and rounding is as little.
@@ -34,8 +33,8 @@ _WEIGHTS = np.array([-1.0, 9.0, -45.0, 45.0, -9.0, 1.0]) / 60.0
 _STEP = 1.0 / 50.0
 # The step of second derivatives, which need no more than six digits.
 _SECOND = 1e-3
-# A divergence below this is known to the digits that it would have there: no optimum needs those of 0.
-_FLOOR = 1e-6
+#: A divergence below this is known to the digits that it would have there: no optimum needs those of 0.
+FLOOR = 1e-6
 # From so many places on an exponential family is differenced at a few.
 _MANY = 256
 _FEW = 96
@@ -56,6 +55,13 @@ class Places:
     diverges: str | None
     #: The sufficient statistic of the family there, once it was asked for.
     statistic: Numbers | None = None
+
+
+def applies(divergence: Divergence, target: Distribution) -> bool:
+    """Whether a divergence is a sum of terms, and a target one that sums or quadrature can look at."""
+    support = target.support
+    plane = type(support) is Vectors and support.dimension == 2
+    return decided(divergence) and (plane or isinstance(support, Interval | Integers))
 
 
 class Objective:
@@ -122,6 +128,18 @@ class Objective:
             pair = self._pair(places, heights(self.coordinates.member(u), places.x))
             return float(self.divergence.total(pair))
 
+    def error(self, u: Numbers) -> float:
+        """What quadrature or the sum may have left out of the value there, and what rounding blurs.
+
+        A log-ratio d that is off by δ moves ½E[d²], which the divergence is next to 0, by √(2D)·δ + δ².
+        """
+        value, places = self._at(u)
+        if places is None or not math.isfinite(value):
+            return 0.0
+        p = np.exp(places.log_p + places.log_w)
+        blur = 8.0 * float(np.finfo(float).eps) * (1.0 + float(p @ np.abs(np.where(p > 0, places.log_p, 0.0))))
+        return places.error * max(value, FLOOR) + math.sqrt(2.0 * value) * blur + blur * blur
+
     def reason(self, u: Numbers) -> str | None:
         """Why the divergence is infinite there."""
         places = self._at(u)[1]
@@ -160,7 +178,7 @@ class Objective:
                     return None
                 x = found.outcomes
                 return Places(x, heights(self.target, x), np.zeros_like(x), found.error, found.diverges)
-            made = integrate(self.core, self.target, member, self.rtol, floor=_FLOOR)
+            made = integrate(self.core, self.target, member, self.rtol, floor=FLOOR)
         # Log-densities of the target carry what was continued at the ends of supports, where numbers are too coarse.
         panels = made.panels
         logs = [y.ravel() for y in (panels.log_p, panels.log_q, panels.log_w)]
@@ -258,16 +276,3 @@ def _curvatures(log_q: Heights, u: Numbers) -> Numbers:
     values = log_q(u + np.concatenate(corners)).reshape(-1, 4, rows.size)
     mixed = values[:, 0] - values[:, 1] - values[:, 2] + values[:, 3]
     return np.asarray(mixed / (4.0 * _SECOND**2))
-
-
-def estimated(divergence: Divergence, target: Distribution, member: Any, rtol: float) -> Estimate:
-    """The divergence with the error of its quadrature or sum, which is absolute where it is next to 0."""
-    objective = Objective(divergence, target, around(member), rtol)
-    zero = np.zeros(objective.coordinates.size)
-    value, places = objective.final(zero), objective._at(zero)[1]
-    method = "exact" if isinstance(target.support, Integers) else "quadrature"
-    error = places.error * max(value, _FLOOR) if places is not None and math.isfinite(value) else 0.0
-    return Estimate(
-        np.float64(value), np.float64(0.0), method, divergence.name, divergence.direction, divergence.unit,
-        reason=objective.reason(zero), error=np.float64(error),
-    )  # fmt: skip

@@ -18,8 +18,8 @@ from dkl._array import real_number
 from dkl.divergences import Alpha
 from dkl.families.base import Distribution
 from dkl.fitting.coordinates import distance
-from dkl.fitting.direct import RTOL, STARTS, begun, descend, descended, minimised, prepared
-from dkl.fitting.objective import estimated
+from dkl.fitting.direct import STARTS, begun, descend, descended, minimised, prepared
+from dkl.fitting.measuring import RTOL, estimated
 from dkl.fitting.points import Points
 from dkl.fitting.problem import Problem, whole_number
 from dkl.fitting.result import Fit, Optimum, shown

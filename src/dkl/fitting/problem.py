@@ -157,6 +157,6 @@ def candidates(method: str | None, options: Iterable[str] = ()) -> list[Entry]:
 def whole_number(value: Any, name: str, least: int = 1) -> int:
     """An option that is a whole number, checked."""
     number = real_number(value, name)
-    if number != int(number) or number < least:
+    if not number.is_integer() or number < least:
         raise ValueError(f"{name} = {value!r} must be a whole number of at least {least}")
     return int(number)

@@ -25,7 +25,7 @@ import numpy as np
 
 from dkl._array import real_number, to_numpy
 from dkl.families.base import Distribution
-from dkl.fitting.matching import measured
+from dkl.fitting.measuring import measured
 from dkl.fitting.points import points
 from dkl.fitting.problem import Problem, fitter, whole_number
 from dkl.fitting.products import Product

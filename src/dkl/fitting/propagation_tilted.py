@@ -32,6 +32,8 @@ Statistics = Callable[[Numbers, Numbers, Numbers, Numbers], Numbers]
 # A grid about the supposed mode, in widths: from a quarter to a few thousand.
 _GRID = 0.3 * np.sinh(0.8 * np.arange(-12.0, 13.0))
 _SEARCHES = 40
+# Where that shows nothing: a grid whose steps are a thousandth of a width, or of the distance.
+_DENSE = np.sinh(np.linspace(-8.0, 8.0, 16_385))
 # Farther out there is no mass, and squares would overflow.
 _FAR = 1e100
 # Edges of panels in widths; of a normal density all but 1e-18 lies within the last of the first.
@@ -39,6 +41,8 @@ _EDGES = np.concatenate([[0.0, 2.0, 5.0, 9.0], 9.0 * 2.0 ** np.arange(1.0, 60.0)
 # Below the top by more than this, a density does not count: exp(−40) is 4e-18.
 _DEPTH = 40.0
 _HALVINGS = 64
+# A density that leaps at the end of a panel by more than this share of what it is there is looked at as a jump.
+_JUMP = 0.01
 # The trapezoidal rule of step h is right to about the square of what it is with 2h, where a density is smooth [2].
 _STEP = 0.36
 _COARSE = 1e-11
@@ -153,10 +157,13 @@ def _located(
     """Mode, width there, top of the logarithm, distance up to which it counts, and whether there is one."""
     n = len(centre)
     at, scale = centre.astype(float).copy(), width.astype(float).copy()
-    top, reach = np.full(n, -math.inf), np.zeros(n)
+    top, reach, seen = np.full(n, -math.inf), np.zeros(n), at.copy()
     open_ = np.arange(n)
     last = len(_GRID) - 1
     for turn in range(_SEARCHES):
+        if turn == 1:
+            # Where nothing was seen, it is looked for between the points, once.
+            open_ = _looked_for(log_density, at, scale, open_, top)
         u = at[open_, None] + scale[open_, None] * _GRID
         logs = log_density(u, open_)
         rows = np.arange(len(open_))
@@ -169,22 +176,38 @@ def _located(
         with np.errstate(invalid="ignore"):
             drops = [height - logs[rows, inner + k] for k in (-1, 1)]
         vertex, wide = _parabola(here - left, right - here, *(np.where(lost | edge, 0.0, drop) for drop in drops))
-        new_at = np.where(lost, at[open_], np.where(edge, u[rows, best], here + vertex))
-        # Nothing seen: look between the points, then farther.
-        new_scale = scale[open_] * np.where(lost, 0.61 if turn % 4 else 1e3, np.where(edge, 50.0, 1.0))
-        new_scale = np.where(lost | edge, new_scale, wide)
+        # A vertex beyond a jump: back to the highest place that was seen, and no farther.
+        new_at = np.where(lost, seen[open_], np.where(edge, u[rows, best], here + vertex))
+        new_scale = np.where(lost, scale[open_], np.where(edge, 50.0 * scale[open_], wide))
         change = new_scale / scale[open_]
         near = np.abs(new_at - at[open_]) <= new_scale
-        done = ~lost & ~edge & near & (change > 0.5) & (change < 2.0)
+        known = top[open_] > -math.inf
+        done = np.where(lost, known, ~edge & near & (change > 0.5) & (change < 2.0))
         counts = logs > (height - _DEPTH)[:, None]
         distance = np.where(counts, np.abs(u - new_at[:, None]), 0.0).max(axis=1)
-        at[open_], scale[open_], top[open_], reach[open_] = new_at, new_scale, height, distance
+        distance = np.where(lost, reach[open_], distance)
+        seen[open_] = np.where(lost, seen[open_], u[rows, best])
+        at[open_], scale[open_], reach[open_] = new_at, new_scale, distance
+        top[open_] = np.where(lost, top[open_], height)
         open_ = open_[~done & (np.abs(new_at) + _GRID[-1] * new_scale < _FAR) & (new_scale > 0)]
         if not open_.size:
             break
     # A mode at a jump is narrowed without end: what was reached is good enough, as panels are halved there.
     near = np.abs(at) + _GRID[-1] * scale < _FAR
     return at, scale, top, reach, np.isfinite(top) & near & (scale > 0)
+
+
+def _looked_for(log_density: OnLines, at: Numbers, scale: Numbers, open_: Numbers, top: Numbers) -> Numbers:
+    """Of densities that are still open those that are known; at and scale of those seen on a dense grid are set."""
+    lost = open_[top[open_] == -math.inf]
+    for k in lost:
+        u = at[k] + scale[k] * _DENSE
+        logs = log_density(u[None], np.array([k]))[0]
+        best = int(np.clip(np.argmax(logs), 1, len(u) - 2))
+        if logs.max() > -math.inf:
+            at[k], scale[k], top[k] = u[best], u[best + 1] - u[best], logs.max()
+    kept: Numbers = open_[top[open_] > -math.inf]
+    return kept
 
 
 def _parabola(left: Numbers, right: Numbers, drop_left: Numbers, drop_right: Numbers) -> tuple[Numbers, Numbers]:
@@ -228,7 +251,18 @@ def _panels(
                 break
             inner, outer = (at[rows] + side * scale[rows] * _EDGES[j] for j in (k - 1, k))
             made.append(np.stack([rows, np.minimum(inner, outer), np.maximum(inner, outer)], axis=1))
-    return (np.concatenate(made) if made else np.zeros((0, 3))), proper
+    panels = np.concatenate(made) if made else np.zeros((0, 3))
+    return panels[panels[:, 1] < panels[:, 2]], proper
+
+
+def _extrapolating(nodes: Numbers, at: float) -> Numbers:
+    """The weights of three values whose parabola is asked elsewhere."""
+    a, b, c = nodes
+    return np.array([
+        (at - b) * (at - c) / ((a - b) * (a - c)),
+        (at - a) * (at - c) / ((b - a) * (b - c)),
+        (at - a) * (at - b) / ((c - a) * (c - b)),
+    ])  # fmt: skip
 
 
 def _integrated(
@@ -240,7 +274,10 @@ def _integrated(
     panels: Numbers,
 ) -> tuple[Numbers, Numbers]:
     """∫ and ∫T of exp(log-density − top), of each density; T as rows."""
-    nodes, kronrod, gauss = gauss_kronrod(21)
+    nodes, kronrod, gauss = (np.pad(x, 1, constant_values=0.0) for x in gauss_kronrod(21))
+    # The ends have no weight: they tell of a jump between them and the last node, where both rules are blind.
+    nodes[0], nodes[-1] = -1.0, 1.0
+    gap, outer = 1.0 + nodes[1], _extrapolating(nodes[1:4], -1.0)
     n = len(at)
     kept: Numbers | None = None
     sizes: Numbers | None = None
@@ -259,6 +296,11 @@ def _integrated(
         rough = np.abs(whole - half * (terms @ gauss))
         with np.errstate(divide="ignore", invalid="ignore"):
             error = np.where(spread > 0, spread * np.minimum(1.0, (200.0 * rough / spread) ** 1.5), 0.0)
+        blind = np.zeros(len(panels))
+        for end, inner in ((0, y[:, 1:4]), (-1, y[:, -2:-5:-1])):
+            jump = np.abs(y[:, end] - inner @ outer)
+            blind += np.where(jump > _JUMP * np.maximum(y[:, end], inner[:, 0]), gap * half * jump, 0.0)
+        error[0] += blind
         if kept is None or sizes is None:
             kept, sizes = np.zeros((len(terms), n)), np.zeros((len(terms), n))
         of_panels = np.stack([np.bincount(which, z, minlength=n) for z in size])

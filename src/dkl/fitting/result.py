@@ -160,7 +160,8 @@ class Fit:
             return f"Fit(no optimum: infimum {self.boundary.infimum:.6g} near {self.boundary.near!r}; {self.reason})"
         said = "" if self.converged else "; not converged"
         more = f"\n  {self.reason}" if self.reason else ""
-        several = f"; {len(self.optima)} local optima" if len(self.optima) > 1 else ""
+        batch = bool(self.optima) and isinstance(self.optima[0], tuple)
+        several = f"; {len(self.optima)} {'targets' if batch else 'local optima'}" if len(self.optima) > 1 else ""
         return f"Fit({self.distribution!r}; method {self.method}{several}{said}\n  {self.divergence!r}){more}"
 
 

@@ -33,7 +33,7 @@ def symbol(divergence: Divergence) -> str:
     >>> symbol(dkl.reverse_kl)
     'KL(fit‖target)'
     """
-    return _named(divergence.symbol)
+    return translated(divergence.symbol)
 
 
 def direction(divergence: Divergence) -> str:
@@ -50,12 +50,26 @@ def direction(divergence: Divergence) -> str:
     if isinstance(divergence, Alpha):
         order = float(divergence.order)
     if order is None:
-        return _named(divergence.direction, "the ")
+        return translated(divergence.direction)
     if order in (0.0, 1.0):
         return "covers the target" if order else "seeks a mode"
     if 0 < order < 1:
         return "between seeking a mode (α = 0) and covering the target (α = 1)"
     return "seeks a mode, more than at α = 0" if order < 0 else "covers the target, more than at α = 1"
+
+
+def translated(text: str) -> str:
+    """What is said of P and Q, said of the target and the fit.
+
+    Examples
+    --------
+    >>> from dkl.fitting.words import translated
+    >>> translated("KL(P‖Q) is infinite: P lives where Q does not")
+    'KL(target‖fit) is infinite: the target lives where the fit does not'
+    """
+    names = {"P": "target", "Q": "fit"}
+    text = re.sub(r"\b(P|Q)(‖|, )(P|Q)\b", lambda m: f"{names[m[1]]}{m[2]}{names[m[3]]}", text)
+    return re.sub(r"\b(P|Q)\b", lambda m: f"the {names[m[1]]}", text)
 
 
 def described(member: Any, error: float = 0.0) -> str:
@@ -111,10 +125,6 @@ def sampling_error(fit: Fit) -> float:
     if isinstance(target, Counts):
         return float(1.0 / math.sqrt(to_numpy(target.array).sum()))
     return 0.0
-
-
-def _named(text: str, article: str = "") -> str:
-    return re.sub(r"\bQ\b", f"{article}fit", re.sub(r"\bP\b", f"{article}target", text))
 
 
 def _spread(member: Any) -> Any:
