@@ -9,13 +9,13 @@ import ast
 import difflib
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from typing import Any, cast
 
 from dkl import families
 from dkl.divergences import kl
-from dkl.mixture import Mixture
+from dkl.mixture import Mixture, MixtureFamily
 from dkl.representations import Counts, Logits, Probs, Representation
 
 _LONGEST = 10_000
@@ -61,13 +61,79 @@ def parse(text: str) -> Representation:
         raise ValueError(f"{text!r}: {error}") from None
 
 
+def parse_family(text: str) -> type[families.Distribution] | MixtureFamily:
+    """The family that a text names.
+
+    Parameters
+    ----------
+    text : str
+        A name of :func:`names` without parameters, or ``"mixture:normal:3"`` for mixtures of three of them.
+
+    Returns
+    -------
+    type or MixtureFamily
+        What :func:`dkl.fit` takes.
+
+    Raises
+    ------
+    ValueError
+        For a name that is none, with the nearest that is; for a number of components that is none.
+
+    Examples
+    --------
+    >>> from dkl.expressions import parse_family
+    >>> parse_family("student_t"), parse_family("mixture:normal:3")
+    (<class 'dkl.families.others.StudentT'>, Mixture.of(Normal, 3))
+    """
+    head, colon, rest = text.strip().partition(":")
+    if not colon:
+        return _families()[_found(head, _families())]
+    name, _, count = rest.partition(":")
+    if head.lower() != "mixture" or not count.isdecimal():
+        raise ValueError(f"{text!r} is no family: write a name such as 'normal', or 'mixture:normal:3'")
+    return Mixture.of(_families()[_found(name, _families())], int(count))
+
+
+def parse_number(text: str) -> Any:
+    """The number, or list of numbers, that a text holds: such as ``10``, ``1/3`` or ``[1, 2.5]``.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    float or list
+
+    Raises
+    ------
+    ValueError
+        For text that is none.
+
+    Examples
+    --------
+    >>> from dkl.expressions import parse_number
+    >>> parse_number("[1, -1/4]")
+    [1.0, -0.25]
+    """
+    try:
+        return _number(ast.parse(text.strip()[:_LONGEST], mode="eval").body)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        raise ValueError(f"{text!r} is no number, and no list of numbers in brackets") from None
+
+
 @cache
-def _makers() -> dict[str, Callable[..., Representation]]:
-    known: dict[str, Callable[..., Representation]] = {
+def _families() -> dict[str, type[families.Distribution]]:
+    return {
         _spelled(name): getattr(families, name)
         for name in families.__all__
         if not inspect.isabstract(getattr(families, name))
     }
+
+
+@cache
+def _makers() -> dict[str, Callable[..., Representation]]:
+    known: dict[str, Callable[..., Representation]] = dict(_families())
     return known | {"probs": _outcomes(Probs), "logits": _outcomes(Logits), "counts": _outcomes(Counts)}
 
 
@@ -96,7 +162,7 @@ def _outcomes(kind: type) -> Callable[..., Representation]:
 
 
 def _read(node: ast.expr) -> Representation:
-    terms = list(_terms(node))
+    terms = list(_terms(node))[::-1]
     if len(terms) == 1 and terms[0][0] is None:
         return _made(terms[0][1])
     weights = [weight for weight, _ in terms]
@@ -109,10 +175,10 @@ def _read(node: ast.expr) -> Representation:
 
 
 def _terms(node: ast.expr) -> Any:
-    """The weights and calls that a sum is made of; a weight of None for a call alone."""
+    """The weights and calls that a sum is made of, the last first; a weight of None for a call alone."""
     while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         right, node = node.right, node.left
-        yield from reversed(list(_terms(right)))
+        yield from _terms(right)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
         if isinstance(node.left, ast.Call):
             raise ValueError(f"{ast.unparse(node)!r}: the weight comes first, as in 0.5*normal(0, 1)")
@@ -127,13 +193,7 @@ def _made(node: ast.expr) -> Representation:
             f"{ast.unparse(node)!r} is no distribution: write its name and parameters, as in 'gamma(2, rate=1)'"
         )
     known = _makers()
-    # "StudentT" and "studentt" are "student_t".
-    spelled = {name.replace("_", ""): name for name in known}
-    name = spelled.get(node.func.id.lower().replace("_", ""), node.func.id.lower())
-    if name not in known:
-        close = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names())}"
-        raise ValueError(f"there is no distribution {node.func.id!r}; {hint}")
+    name = _found(node.func.id, known)
     if any(keyword.arg is None for keyword in node.keywords):
         raise ValueError(f"{ast.unparse(node)!r}: ** has no place here")
     given = [_number(x) for x in node.args], {str(k.arg): _number(k.value) for k in node.keywords}
@@ -143,6 +203,17 @@ def _made(node: ast.expr) -> Representation:
     except TypeError as error:
         raise ValueError(f"{name} takes {', '.join(signature.parameters)}: {error}") from None
     return known[name](*given[0], **given[1])
+
+
+def _found(given: str, known: Collection[str]) -> str:
+    """A name as it stands in the list: "StudentT" and "studentt" are "student_t"."""
+    spelled = {name.replace("_", ""): name for name in known}
+    name = spelled.get(given.lower().replace("_", ""), given.lower())
+    if name not in known:
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known))}"
+        raise ValueError(f"there is no distribution {given!r}; {hint}")
+    return name
 
 
 def _number(node: ast.expr) -> Any:

@@ -21,7 +21,15 @@ def _python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["compare", "--help"], ["doctor", "--help"], ["completion", "bash"]]
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["compare", "--help"],
+        ["fit", "--help"],
+        ["doctor", "--help"],
+        ["completion", "bash"],
+    ],
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = """
@@ -85,13 +93,15 @@ main()
 
 def test_version_and_help(run: Run) -> None:
     assert run("--version").output == f"dkl, version {__version__}\n"
-    for arguments in (["--help"], ["-h"], ["compare", "--help"], ["measure", "--help"], ["doctor", "--help"]):
+    of_commands = [[command, "--help"] for command in ("compare", "measure", "fit", "doctor")]
+    for arguments in (["--help"], ["-h"], *of_commands):
         text = run(*arguments).output
         assert "Examples:" in text
         assert f"dkl {arguments[0] if len(arguments) > 1 else 'compare'}" in text
-    assert [line.split()[0] for line in run("--help").output.split("Commands:\n")[1].splitlines()[:4]] == [
+    assert [line.split()[0] for line in run("--help").output.split("Commands:\n")[1].splitlines()[:5]] == [
         "compare",
         "measure",
+        "fit",
         "doctor",
         "completion",
     ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import dkl
-from dkl.families import Binomial, Cauchy, DiagonalNormal, Gamma, MultivariateNormal, Normal
+from dkl.families import Binomial, Cauchy, DiagonalNormal, Gamma, Laplace, MultivariateNormal, Normal
 from dkl.fitting.words import described, direction, parameters, sampling_error, symbol, translated
 
 
@@ -44,6 +44,8 @@ def test_digits_that_are_known() -> None:
     assert described(Normal(98766.0, 4321.0), error=0.01) == "Normal(loc=98770, scale=4320)"
     assert described(Gamma(2.0, 1.0 / 3.0), error=0.1) == "Gamma(shape=2.0, rate=0.33)"
     assert described(Binomial(10, 0.23913), error=0.1) == "Binomial(total_count=10, probs=0.24)"
+    # What is kept fixed is known as it was given.
+    assert described(Laplace(0.125, 2.0), error=0.1) == "Laplace(loc=0.125, scale=2.0)"
     # No standard deviation: the unit of a location is 1.
     assert described(Cauchy(1e-8, 2.0)) == "Cauchy(loc=0, scale=2)"
 

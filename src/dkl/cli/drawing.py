@@ -13,14 +13,16 @@ import click
 _SUFFIXES = (".png", ".svg", ".pdf")
 
 
-def plot_option(what: str) -> Callable[[Any], Any]:
-    """Give a command the option; ``what`` says what is drawn."""
+def plot_option(what: str, default: str | None = None) -> Callable[[Any], Any]:
+    """Give a command the option; ``what`` says what is drawn, and ``default`` where to, if no file is named."""
     return click.option(
         "--plot",
         type=click.Path(dir_okay=False, writable=True),
         callback=_drawable,
-        metavar="FILE",
-        help=f"Draw {what} to a .png, .svg or .pdf file.",
+        metavar="FILE" if default is None else "[FILE]",
+        is_flag=False,
+        flag_value=default,
+        help=f"Draw {what} to a .png, .svg or .pdf file{'' if default is None else f', {default} if none is named'}.",
     )
 
 

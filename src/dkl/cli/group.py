@@ -11,6 +11,7 @@ from dkl._version import __version__
 _COMMANDS = {
     "compare": "dkl.cli.compare",
     "measure": "dkl.cli.measure",
+    "fit": "dkl.cli.fit",
     "doctor": "dkl.cli.doctor",
     "completion": "dkl.cli.completion",
 }
@@ -21,6 +22,7 @@ Examples:
   dkl compare --example
   dkl compare january.parquet july.parquet
   dkl measure "normal(0, 1)" "normal(1, 2)"
+  dkl fit "0.5*normal(-3, 1) + 0.5*normal(3, 1)" --family normal --divergence reverse-kl
   dkl doctor --example exploding-vae
   dkl compare --help
   eval "$(dkl completion bash)"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dkl.cli.divergences import figure, margin, named, shortened
 from dkl.cli.drawing import draw, plot_option
 from dkl.cli.ending import Unmeasured, failures
 from dkl.cli.output import check_standard_output, progress_bar, write
@@ -16,8 +17,6 @@ from dkl.cli.output import check_standard_output, progress_bar, write
 if TYPE_CHECKING:
     from dkl.divergences import Divergence
     from dkl.estimate import Estimate
-
-_LONGEST = 200
 
 _EXAMPLES = """\b
 Examples:
@@ -85,7 +84,7 @@ def measure(
             raise click.BadParameter(f"{error}.", param_hint=f"'{name}'") from None
         if math.prod(getattr(sides[-1], "batch_shape", ())) != 1:
             raise click.BadParameter(f"{text!r} describes several distributions: give one.", param_hint=f"'{name}'")
-    members = [_member(name) for name in chosen] or list(_family())
+    members = [named(name) for name in chosen] or list(_family())
     with progress_bar("sampling") as bar:
         progress = None if bar is None else lambda drawn, most, error: bar(drawn, most)
         estimates = [_estimate(member, sides, method, unit, seed, rtol, progress) for member in members]
@@ -140,27 +139,6 @@ def _family() -> Any:
     return (*FAMILY, Renyi(0.5), Renyi(2.0))
 
 
-def _member(name: str) -> Divergence:
-    """A member by its name, and its parameter in parentheses."""
-    import dkl
-    from dkl.divergences import FAMILY
-
-    ready = {member.name: member for member in FAMILY}
-    if name in ready:
-        return ready[name]
-    made = {"renyi": dkl.Renyi, "tsallis": dkl.Tsallis, "alpha": dkl.Alpha, "js": dkl.JS, "skew_kl": dkl.SkewKL}
-    head, _, rest = name.partition("(")
-    if head in made and rest.endswith(")"):
-        try:
-            parameter = float(rest[:-1])
-            member: Divergence = made[head](parameter)
-        except ValueError as error:
-            raise click.BadParameter(f"{name!r}: {error}.", param_hint="'--divergence'") from None
-        return member
-    known = ", ".join([*ready, *(f"{head}(…)" for head in made)])
-    raise click.BadParameter(f"{name!r} is not one of {known}.", param_hint="'--divergence'")
-
-
 def _as_json(p: str, q: str, estimates: list[tuple[Divergence, Estimate | str]]) -> str:
     def entry(member: Divergence, made: Estimate | str) -> dict[str, Any]:
         if isinstance(made, str):
@@ -186,7 +164,7 @@ def _report(p: str, q: str, estimates: list[tuple[Divergence, Estimate | str]]) 
             table.add_row(Text(member.symbol), "-", "", "", "not measured")
             remarks.setdefault(made, []).append(member.symbol)
             continue
-        table.add_row(Text(member.symbol), _figure(made), _error(made), made.unit, made.method.replace("_", " "))
+        table.add_row(Text(member.symbol), figure(made), margin(made), made.unit, made.method.replace("_", " "))
         if made.bounds is not None:
             low, high = (float(bound) for bound in made.bounds)
             certain = f"between {low:.6g} and {high:.6g} {made.unit} for certain, whatever the samples say"
@@ -198,33 +176,9 @@ def _report(p: str, q: str, estimates: list[tuple[Divergence, Estimate | str]]) 
     lines += [f"{', '.join(symbols)}: {remark}" if symbols else remark for remark, symbols in remarks.items()]
     console = Console(highlight=False, width=None)
     with console.capture() as captured:
-        console.print(Text(f"P = {_shown(p)}\nQ = {_shown(q)}\n"))
+        console.print(Text(f"P = {shortened(p)}\nQ = {shortened(q)}\n"))
         console.print(table)
         console.print()
         for line in lines:
             console.print(Text(line))
     return captured.get()
-
-
-def _shown(text: str) -> str:
-    """An expression in one line, a long one without its middle; --json has it whole."""
-    text = " ".join(text.split())
-    half = _LONGEST // 2
-    return text if len(text) <= _LONGEST else f"{text[:half]} … ({len(text) - 2 * half} characters) … {text[-half:]}"
-
-
-def _figure(made: Estimate) -> str:
-    """The value: ten digits, or of one with a standard error those that it leaves."""
-    value, stderr = float(made), float(made.stderr)
-    if math.isinf(value):
-        return "∞"
-    return f"{value:.10g}" if not stderr > 0 else f"{value:.{max(0, 1 - math.floor(math.log10(stderr)))}f}"
-
-
-def _error(made: Estimate) -> str:
-    """The standard error or the bound of what quadrature left out; nothing for a formula."""
-    stderr = float(made.stderr)
-    bound = float(made.error)
-    if stderr > 0:
-        return f"± {stderr:.2g}"
-    return f"≤ {bound:.1g}" if bound > 0 else ""

@@ -9,6 +9,7 @@ except ImportError as error:
 
 from dkl.plots.densities import densities
 from dkl.plots.doctor import diagnoses, diagnosis
+from dkl.plots.fit import alpha_path, fit
 from dkl.plots.tables import comparison, comparisons
 
-__all__ = ["comparison", "comparisons", "densities", "diagnoses", "diagnosis"]
+__all__ = ["alpha_path", "comparison", "comparisons", "densities", "diagnoses", "diagnosis", "fit"]
