@@ -19,7 +19,9 @@ from dkl._array import to_numpy
 from dkl.density import Density
 from dkl.divergences import Divergence
 from dkl.families.base import Distribution
+from dkl.families.directional import Unrolled, VonMises
 from dkl.families.exponential import ExponentialFamily
+from dkl.families.outcomes import Categorical
 from dkl.fitting.coordinates import around, distance
 from dkl.fitting.measuring import RTOL, divergence_to, normaliser
 from dkl.fitting.objective import Objective, applies
@@ -27,6 +29,7 @@ from dkl.fitting.points import Points, Scaled, on_host, points
 from dkl.fitting.problem import Problem, fitter, whole_number
 from dkl.fitting.result import Boundary, Fit, Optimum
 from dkl.fitting.starts import starts
+from dkl.methods import measure
 from dkl.methods.nodes import Numbers
 from dkl.mixture import Mixture
 from dkl.representations import FiniteOutcomes
@@ -39,6 +42,8 @@ _ROUNDS = 12
 _STEPS = 30
 # Beyond so many units in all a parameter runs away.
 _AWAY = 40.0
+# Where the last round still went so far, it goes on for ever.
+_MOVING = 2.0
 # Optima nearer than this, in units of their own, are one.
 _SAME = 1e-3
 # A descent whose gradient vanishes as near as this to an optimum goes there.
@@ -102,7 +107,9 @@ def minimised(problem: Problem) -> Any:
     if not isinstance(target, Distribution):
         return None
     target = on_host(target)
-    if not applies(problem.divergence, target):
+    if isinstance(target, VonMises) and problem.family is not VonMises:
+        target = Unrolled.of(target)  # beside numbers an angle is one from −π to π
+    if problem.family is Categorical or not applies(problem.divergence, target):
         return None
     return target if int(problem.family.event_ndim) == target.event_ndim else None
 
@@ -151,6 +158,11 @@ def begun(problem: Problem, target: Distribution, seen: Points, count: int) -> l
             f"no {problem.family.__name__} matches any part of the target, {problem.target!r}: their supports do not "
             "go together"
         )
+    if isinstance(made[0].support, Integers) != isinstance(target.support, Integers):
+        raise ValueError(
+            f"every {problem.family.__name__} is as far as can be: it lives on {made[0].support.name}, and the target, "
+            f"{problem.target!r}, on {target.support.name}; fit a family of the same kind"
+        )
     return made
 
 
@@ -186,8 +198,8 @@ def descend(
             break
     else:
         said = Objective(divergence, target, around(start), rtol).reason(zero)
-        return Descent(start, math.inf, "infinite", said or _TOO_LARGE)
-    trace, gone = [value], 0.0
+        return Descent(start, math.inf, "infinite", said or measure(target, start, divergence).reason or _TOO_LARGE)
+    trace, gone, last = [value], 0.0, math.inf
     if _step(objective) is not None:
         # Newton's method is at home from the first: no way to go, as where an optimum of a neighbour is followed.
         here, settled = _polished(objective, divergence, target, rtol)
@@ -221,9 +233,11 @@ def descend(
             if wall is not None:
                 beyond = f"beyond it {wall.rstrip('.')}"
                 return Descent(here, _value(divergence, target, here, rtol), "wall", beyond, trace)
-        if gone > _AWAY or not np.abs(u).max() > 1e-9:
+        now = objective.value(zero)
+        if gone > _AWAY or not now < last - 1e-9 * max(1.0, abs(now)):
             break
-    away = gone > 3.0 and np.abs(gradient).max() > 0
+        last = now
+    away = gone > _AWAY or np.abs(u).max() > _MOVING
     said = f"the divergence falls as {moved}" if away else "the descent did not come to an end"
     return Descent(here, _value(divergence, target, here, rtol), "boundary" if away else "unfinished", said, trace)
 

@@ -35,6 +35,8 @@ _STEP = 1.0 / 50.0
 _SECOND = 1e-3
 #: A divergence below this is known to the digits that it would have there: no optimum needs those of 0.
 FLOOR = 1e-6
+# Panels at most: a density with a kink that needs more is known well enough on the way.
+_PANELS = {0: 2_000, 1: 6_000}
 # From so many places on an exponential family is differenced at a few.
 _MANY = 256
 _FEW = 96
@@ -178,7 +180,7 @@ class Objective:
                     return None
                 x = found.outcomes
                 return Places(x, heights(self.target, x), np.zeros_like(x), found.error, found.diverges)
-            made = integrate(self.core, self.target, member, self.rtol, floor=FLOOR)
+            made = integrate(self.core, self.target, member, self.rtol, FLOOR, _PANELS[self.target.event_ndim])
         # Log-densities of the target carry what was continued at the ends of supports, where numbers are too coarse.
         panels = made.panels
         logs = [y.ravel() for y in (panels.log_p, panels.log_q, panels.log_w)]
@@ -230,7 +232,7 @@ class Objective:
         if not linear:
             return np.asarray(differences(lambda us: self._log_q(us, x), u))
         if places.statistic is None:
-            places.statistic = self._statistic(places.x)
+            places.statistic = self._statistic(places.x, np.isfinite(log_q))
         statistic = places.statistic[used]
         at = self._few(log_q[used])
         few = x[at]
@@ -253,9 +255,13 @@ class Objective:
         near = order[: max(_FEW, int((log_q[order] > log_q[order[0]] - 30.0).sum()))]
         return np.asarray(near[np.linspace(0, near.size - 1, _FEW).astype(int)])
 
-    def _statistic(self, x: Numbers) -> Numbers:
-        parts = self.coordinates.family.sufficient_statistics(x, **self.coordinates.fixed)
-        return np.column_stack([np.asarray(t).reshape(len(x), -1) for t in parts])
+    def _statistic(self, x: Numbers, inside: Numbers) -> Numbers:
+        """The sufficient statistic where the family has mass, NaN elsewhere."""
+        parts = self.coordinates.family.sufficient_statistics(x[inside], **self.coordinates.fixed)
+        columns = np.column_stack([np.asarray(t).reshape(int(inside.sum()), -1) for t in parts])
+        made = np.full((len(x), columns.shape[1]), math.nan)
+        made[inside] = columns
+        return made
 
 
 Heights = Callable[[Numbers], Numbers]

@@ -2,7 +2,7 @@
 
 Every optimum at one α is a start at the next, forwards and then backwards, so that a branch is followed wherever it
 exists. Between two α at which the best optima lie on different branches, the one at which both are equally good is
-found by Brent's method on their difference.
+found by halving.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-
-from scipy import optimize
 
 from dkl._array import real_number
 from dkl.divergences import Alpha
@@ -28,8 +26,8 @@ from dkl.fitting.result import Fit, Optimum, shown
 _BETTER = 1e-7
 # Optima nearer than this, in units of their own, are one.
 _SAME = 1e-3
-# To how many digits the α of a jump is found.
-_XTOL = 1e-9
+# How near the α of a jump is found.
+_XTOL = 1e-8
 
 
 @dataclass(frozen=True)
@@ -108,6 +106,8 @@ def path(problem: Problem, alphas: Sequence[float], *, progress: Any = None) -> 
         )
     seen, normalised = prepared(target)
     count = whole_number(problem.option("starts", STARTS[target.event_ndim]), "starts")
+    # What was to be told of the fit is not to be told of the path's.
+    problem = problem.with_(options={name: x for name, x in problem.options.items() if name != "progress"})
     return _Follower(problem, normalised, seen, count).path(wanted, progress)
 
 
@@ -165,28 +165,38 @@ class _Follower:
         return Optimum(made.member, made.value, 0.0) if made.kind == "optimum" else None
 
     def _jump(self, low: float, high: float, first: Fit, second: Fit) -> Jump | None:
+        """The α between two at which the best optimum leaves the branch of the first for that of the second, if any.
+
+        A branch need not reach from one end to the other: where it has ended, the other is the better one.
+        """
         if not first.optima or not second.optima:
             return None
-        kept = self._followed(high, first.optima[0].distribution)
-        if kept is None or not self._worse(kept.value, second.optima[0].value):
-            return None
-        branches = [first.optima[0], second.optima[0]]
-
-        def gap(alpha: float) -> float:
-            for k, branch in enumerate(branches):
-                found = self._followed(alpha, branch.distribution)
-                if found is None:
-                    return math.nan
-                branches[k] = found
-            return float(branches[0].value - branches[1].value)
-
-        ends = [gap(low), gap(high)]
-        if not (ends[0] < 0 < ends[1]):
-            return None  # the branches meet: the best optimum moves without a jump
-        alpha = float(optimize.brentq(gap, low, high, xtol=_XTOL))
-        gap(alpha)
-        return Jump(alpha, branches[0].value, *(branch.distribution for branch in branches))
+        before, after = first.optima[0], second.optima[0]
+        up, down = self._followed(high, before.distribution), self._followed(low, after.distribution)
+        if not (self._worse(up, after) or self._worse(down, before)):
+            return None  # one leads to the other: the best optimum moves without a jump
+        while high - low > _XTOL:
+            middle = 0.5 * (low + high)
+            one, other = (self._followed(middle, branch.distribution) for branch in (before, after))
+            if one is None or other is None or distance(one.distribution, other.distribution) < _SAME:
+                # One of both has ended: what is left belongs to the nearer.
+                left = one or other
+                if left is None:
+                    return None
+                kept = distance(before.distribution, left.distribution) < distance(
+                    after.distribution, left.distribution
+                )
+                low, before, high, after = (middle, left, high, after) if kept else (low, before, middle, left)
+            elif one.value < other.value:
+                low, before = middle, one
+            else:
+                high, after = middle, other
+        ends = self._followed(high, before.distribution)
+        if ends is None or distance(ends.distribution, after.distribution) < _SAME:
+            return None  # the branches meet there
+        return Jump(0.5 * (low + high), after.value, before.distribution, after.distribution)
 
     @staticmethod
-    def _worse(value: float, best: float) -> bool:
-        return value > best + _BETTER * max(1.0, abs(best))
+    def _worse(followed: Optimum | None, best: Optimum) -> bool:
+        """Whether following a branch led to another optimum than the best one."""
+        return followed is not None and followed.value > best.value + _BETTER * max(1.0, abs(best.value))

@@ -24,6 +24,8 @@ from dkl.supports import Interval
 
 # Of more landmarks than these, as many are chosen.
 _MARKS = 24
+# A standard deviation of so many times the middle half is that of a tail, not of the target.
+_HEAVY = 1e4
 # Below this share of the target a window shows nothing.
 _LEAST = 1e-12
 
@@ -60,18 +62,19 @@ def starts(
 
 
 def _windows(target: Distribution, points: Points, count: int, rng: np.random.Generator) -> Iterator[Numbers]:
-    yield points.weights
     x = points.x.reshape(len(points.x), -1)
-    mean = points.mean(x)
-    spread = np.sqrt(np.maximum(points.mean((x - mean) ** 2), 0.0))
-    if not (np.isfinite(spread).all() and (spread > 0).all()):
-        # Tails without a variance: the middle half.
-        order = [np.argsort(column) for column in x.T]
-        quantiles = [
-            np.interp([0.25, 0.75], np.cumsum(points.weights[o]), column[o])
-            for o, column in zip(order, x.T, strict=True)
-        ]
-        spread = np.array([max(high - low, 1e-300) for low, high in quantiles])
+    low, middle, high = np.array([quantiles(column, points.weights, [0.25, 0.5, 0.75]) for column in x.T]).T
+    half = np.maximum(high - low, 1e-300)
+    with np.errstate(all="ignore"):
+        spread = np.sqrt(np.maximum(points.mean((x - points.mean(x)) ** 2), 0.0))
+    # A spread that tails without a variance make is none.
+    heavy = ~((spread > 0) & (spread < _HEAVY * half))
+    if heavy.any():
+        spread = np.where(heavy, half, spread)
+        near = (np.abs(x - middle) <= _HEAVY * half).all(axis=-1)
+        yield np.where(near, points.weights, 0.0) / points.weights[near].sum()
+    else:
+        yield points.weights
     marks = _marks(target)
     if len(marks) > _MARKS:
         marks = [marks[k] for k in rng.choice(len(marks), _MARKS, replace=False)]
@@ -89,6 +92,13 @@ def _windows(target: Distribution, points: Points, count: int, rng: np.random.Ge
         shown += 1
         if weights is not None:
             yield weights
+
+
+def quantiles(x: Numbers, weights: Numbers, levels: list[float]) -> list[float]:
+    """Quantiles of weighted numbers."""
+    order = np.argsort(x)
+    found: list[float] = np.interp(levels, np.cumsum(weights[order]), x[order]).tolist()
+    return found
 
 
 def _marks(target: Distribution) -> list[tuple[Numbers, Numbers]]:
@@ -136,8 +146,8 @@ def _member(family: Any, known: Any, x: Numbers, w: Numbers) -> Any:
         statistics = family.sufficient_statistics(x, **known)
         means = [np.tensordot(w, np.asarray(to_numpy(t)), axes=(0, 0)) for t in statistics]
         return family.from_mean_parameters(*means, **known)
-    mean = float(w @ x)
-    spread = float(np.sqrt(w @ (x - mean) ** 2))
+    low, middle, high = quantiles(x, w, [0.25, 0.5, 0.75])
+    mean, spread = middle, max((high - low) / 1.35, 1e-300)
     begun = _NEAR.get(family)
     if begun is None:
         raise TypeError(f"{family.__name__} has no start: direct minimisation does not know it")

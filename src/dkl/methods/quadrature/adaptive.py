@@ -35,10 +35,13 @@ class Integral:
     diverges: str | None = None
 
 
-def integrate(divergence: Divergence, p: Distribution, q: Distribution, rtol: float, floor: float = 0.0) -> Integral:
+def integrate(
+    divergence: Divergence, p: Distribution, q: Distribution, rtol: float, floor: float = 0.0, most: int | None = None
+) -> Integral:
     """Adapt panels to one pair of NumPy's until the divergence has the relative error asked for, or cannot.
 
-    The error of the result is relative; to ``floor``, where the divergence is smaller than that.
+    The error of the result is relative; to ``floor``, where the divergence is smaller than that. ``most`` is the number
+    of panels at which to stop, if it is to be fewer than usual.
     """
     space: Any = Line.of(p, q) if not p.event_ndim else Plane.of(p, q)
     panels = space.first()
@@ -66,7 +69,11 @@ def integrate(divergence: Divergence, p: Distribution, q: Distribution, rtol: fl
         share = 0.25 / len(panels.low)
         wanted = (relevant > rtol * share) | (sums.errors[:, :2] > 1e-9 * share).any(axis=-1)
         wanted &= space.splittable(panels)
-        if not wanted.any() or len(panels.low) > _MOST[space.dimension] or stalled > (3 if best < 1e-6 else 12):
+        if (
+            not wanted.any()
+            or len(panels.low) > (most or _MOST[space.dimension])
+            or stalled > (3 if best < 1e-6 else 12)
+        ):
             break
         new = space.halves(panels[wanted], sums.worse[wanted])
         evaluations += new.x.size
