@@ -12,7 +12,7 @@ from scipy import integrate, stats
 import dkl
 from dkl.families import DiagonalNormal, Gamma, LowRankNormal, MultivariateNormal, Normal, StudentT
 from dkl.fitting import coordinate_ascent, normal_gamma
-from dkl.fitting.ascent import block_update
+from dkl.fitting.variational.ascent import block_update
 
 ASCENT = "coordinate ascent"
 

@@ -11,8 +11,8 @@ import torch
 
 import dkl
 from dkl.families import DiagonalNormal, Gamma, MultivariateNormal, Normal
-from dkl.fitting.adversary import Critic, Game
-from dkl.fitting.shapes import shape_of
+from dkl.fitting.variational.adversary import Critic, Game
+from dkl.fitting.variational.shapes import shape_of
 
 BOUND = "variational bound"
 TRUE = MultivariateNormal([5.0, -100.0], [[4.0, 3.0], [3.0, 9.0]])

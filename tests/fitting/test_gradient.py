@@ -15,11 +15,11 @@ import torch
 import dkl
 from dkl.families import DiagonalNormal, Gamma, LowRankNormal, MultivariateNormal, Normal
 from dkl.fitting import Product, Sites
-from dkl.fitting.differentiable import Differentiable
-from dkl.fitting.gradient import End, Settings, distinct, followed, shares_of
-from dkl.fitting.importance import weighed
-from dkl.fitting.laplace import Frame, frames
-from dkl.fitting.shapes import LowRank, Shape, shape_of
+from dkl.fitting.variational.differentiable import Differentiable
+from dkl.fitting.variational.gradient import End, Settings, distinct, followed, shares_of
+from dkl.fitting.variational.importance import weighed
+from dkl.fitting.variational.laplace import Frame, frames
+from dkl.fitting.variational.shapes import LowRank, Shape, shape_of
 from dkl.supports import Vectors
 from dkl.training import renyi_bound
 

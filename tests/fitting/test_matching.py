@@ -34,7 +34,7 @@ from dkl.families import (
     VonMises,
     Weibull,
 )
-from dkl.fitting.members import members, statistics
+from dkl.fitting.matching.members import members, statistics
 from dkl.mixture import Mixture
 from dkl.supports import Vectors
 

@@ -26,7 +26,7 @@ from dkl.families import (
     StudentT,
     VonMises,
 )
-from dkl.fitting.mixing import Mixing, log_density, starts
+from dkl.fitting.matching.mixing import Mixing, log_density, starts
 from dkl.fitting.points import points
 from dkl.mixture import Mixture
 

@@ -12,9 +12,9 @@ from scipy import integrate
 
 import dkl
 from dkl.families import DiagonalNormal, Gamma, MultivariateNormal, Normal
-from dkl.fitting.differentiable import Differentiable
-from dkl.fitting.laplace import Frame
-from dkl.fitting.natural import Settings, followed, nodes
+from dkl.fitting.variational.differentiable import Differentiable
+from dkl.fitting.variational.laplace import Frame
+from dkl.fitting.variational.natural import Settings, followed, nodes
 from dkl.supports import Vectors
 
 NATURAL = "natural gradient"

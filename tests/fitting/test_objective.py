@@ -21,8 +21,8 @@ from dkl.families import (
     VonMises,
     Weibull,
 )
-from dkl.fitting.coordinates import around, distance
-from dkl.fitting.objective import Objective
+from dkl.fitting.direct.coordinates import around, distance
+from dkl.fitting.direct.objective import Objective
 
 TWO = dkl.Mixture(Normal([-3.0, 3.0], [1.0, 1.0]), [0.5, 0.5])
 TILTED = MultivariateNormal([0.0, 0.0], [[1.0, 0.9], [0.9, 1.0]])
@@ -79,7 +79,7 @@ def test_the_score_of_an_exponential_family_is_that_of_every_other() -> None:
     loc, scale = 2.0 + 1.3 * 0.1, 1.3 * math.exp(0.2)
     z = (places.x - loc) / scale
     exact = np.stack([z * 1.3 / scale, z * z - 1.0], axis=-1)
-    from dkl.fitting.objective import _scores
+    from dkl.fitting.direct.objective import _scores
 
     found = o._spread(u, places, log_q, np.ones(log_q.size, dtype=bool), _scores)
     np.testing.assert_allclose(found, exact, rtol=1e-9, atol=1e-9)

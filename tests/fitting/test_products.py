@@ -56,7 +56,7 @@ def test_blocks_of_outcomes_join(monkeypatch: pytest.MonkeyPatch) -> None:
     target = Product(MultivariateNormal([0.0, 0.0], np.eye(2)), Sites(logistic, X))
     x = np.random.default_rng(2).normal(size=(50, 2))
     whole = target.log_prob(x)
-    monkeypatch.setattr("dkl.fitting.products._BLOCK", 20)
+    monkeypatch.setattr("dkl.fitting.propagation.products._BLOCK", 20)
     np.testing.assert_array_equal(target.log_prob(x), whole)
 
 

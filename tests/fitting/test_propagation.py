@@ -36,7 +36,7 @@ from dkl.families import (
 )  # fmt: skip
 from dkl.fitting import Fit, Product, Sites
 from dkl.fitting.problem import Problem
-from dkl.fitting.propagation import accelerated, assumed_density_filtering, expectation_propagation
+from dkl.fitting.propagation.sweeps import accelerated, assumed_density_filtering, expectation_propagation
 
 EP, ADF = "expectation propagation", "assumed density filtering"
 
@@ -47,7 +47,7 @@ def fitted(
     """A fit, whose divergence is measured only where that is asked for."""
     with pytest.MonkeyPatch.context() as patch:
         if not measured:
-            patch.setattr("dkl.fitting.propagation._MOST", 0)
+            patch.setattr("dkl.fitting.propagation.sweeps._MOST", 0)
         return dkl.fit(family, target, dkl.Alpha(alpha) if alpha != 1.0 else dkl.kl, method=method, **options)
 
 
@@ -174,7 +174,7 @@ def test_one_factor_is_moment_matching_in_every_family(prior: Any) -> None:
 
 def test_a_reflected_interval_is_one_too() -> None:
     # No family of the library is bounded from above alone.
-    from dkl.fitting.propagation_scalar import _Axis
+    from dkl.fitting.propagation.scalar import _Axis
     from dkl.supports import Interval
 
     for support in (Interval(), Interval(2.0), Interval(high=-1.0), Interval(-1.0, 3.0)):
@@ -236,7 +236,7 @@ ROBUST = np.array([-1.0, 0.2, 0.5, 6.0])
 
 def by_powers(target: Product, alpha: Any) -> Fit:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dkl.fitting.propagation._MOST", 0)
+        patch.setattr("dkl.fitting.propagation.sweeps._MOST", 0)
         return dkl.fit(Normal, target, method=EP, alpha=alpha)
 
 

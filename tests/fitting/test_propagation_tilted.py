@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.special import log_ndtr
 
-from dkl.fitting.propagation_tilted import moments
+from dkl.fitting.propagation.tilted import moments
 
 
 def tilted(log_factor: Callable[[Any], Any], mean: Any, var: Any, guess: Any = None) -> tuple[Any, Any, Any, Any]:

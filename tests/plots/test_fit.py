@@ -13,7 +13,7 @@ import dkl
 from dkl import plots
 from dkl.families import Beta, Binomial, Cauchy, Dirichlet, MultivariateNormal, NegativeBinomial, Normal, Poisson
 from dkl.fitting import Boundary, Fit, Optimum, Problem, normal_gamma
-from dkl.fitting.path import Jump, Path
+from dkl.fitting.direct.path import Jump, Path
 
 _TARGET = dkl.Mixture([Normal(-3.0, 1.0), Normal(3.0, 1.0)], [0.5, 0.5])
 

@@ -17,7 +17,7 @@ from dkl.cli.output import check_standard_output, progress_bar, write
 
 if TYPE_CHECKING:
     from dkl.fitting import Fit
-    from dkl.fitting.path import Path
+    from dkl.fitting.direct.path import Path
 
 _FILE = "fit.png"
 _MOST = 1001

@@ -20,7 +20,7 @@ from dkl.mixture import Mixture
 if TYPE_CHECKING:
     from dkl.divergences import Divergence
     from dkl.fitting import Fit
-    from dkl.fitting.path import Path
+    from dkl.fitting.direct.path import Path
 
 _PLAIN_WIDTH = 120
 _TABLE = 9

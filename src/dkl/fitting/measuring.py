@@ -1,7 +1,7 @@
 """The divergence from a target to a member that was fitted to it, and the target's integral.
 
 A member may all but equal its target. Then no digits are left that a relative error could be asked of: errors are
-absolute from :data:`dkl.fitting.objective.FLOOR` on.
+absolute from :data:`dkl.fitting.direct.objective.FLOOR` on.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 from dkl.divergences import Divergence
 from dkl.estimate import Estimate
 from dkl.families.base import Distribution
-from dkl.fitting.coordinates import around
-from dkl.fitting.objective import Objective, applies
+from dkl.fitting.direct.coordinates import around
+from dkl.fitting.direct.objective import Objective, applies
 from dkl.fitting.points import Points, Scaled, on_host
 from dkl.fitting.problem import Problem
 from dkl.methods import measure

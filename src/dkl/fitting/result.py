@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from dkl.estimate import Estimate
 
 if TYPE_CHECKING:
+    from dkl.fitting.direct.path import Path
     from dkl.fitting.dropped import Dropped
-    from dkl.fitting.path import Path
     from dkl.fitting.problem import Problem
 
 
@@ -132,7 +132,7 @@ class Fit:
         ValueError
             If an α is no number, there are less than two, or the target cannot be fitted by direct minimisation.
         """
-        from dkl.fitting.path import path
+        from dkl.fitting.direct.path import path
 
         if self.problem is None:
             raise ValueError(f"a fit by {self.method} has no path: it knows its own target only through its steps")

@@ -14,9 +14,9 @@ from matplotlib.patches import Patch
 
 from dkl._array import to_numpy
 from dkl.fitting import Fit, Optimum
-from dkl.fitting.coordinates import distance
+from dkl.fitting.direct.coordinates import distance
+from dkl.fitting.direct.path import Path
 from dkl.fitting.dropped import IGNORED, LEAST
-from dkl.fitting.path import Path
 from dkl.fitting.points import Points, on_host, points
 from dkl.fitting.words import described, sampling_error, symbol
 from dkl.methods.nodes import Numbers, heights

@@ -29,10 +29,10 @@ from dkl._array import real_number
 from dkl.families.base import Distribution
 from dkl.families.multivariate import DiagonalNormal, MultivariateNormal
 from dkl.families.normal import LogNormal, Normal
-from dkl.fitting.likelihood import hold_open, observations, observed
-from dkl.fitting.matching import can_be_seen, has_means, hold_finite, inwards, no_member
+from dkl.fitting.matching.likelihood import hold_open, observations, observed
+from dkl.fitting.matching.members import CENTRED, NoMemberError, distinct, hold_support, members, statistics, support_of
+from dkl.fitting.matching.moments import can_be_seen, has_means, hold_finite, inwards, no_member
 from dkl.fitting.measuring import measured, of_shares
-from dkl.fitting.members import CENTRED, NoMemberError, distinct, hold_support, members, statistics, support_of
 from dkl.fitting.points import DRAWN, Points, points
 from dkl.fitting.problem import Problem, fitter, whole_number
 from dkl.fitting.result import Boundary, Fit, Optimum

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dkl.fitting.products import Sites
+from dkl.fitting.propagation.products import Sites
 from dkl.methods.nodes import Numbers
 
 

@@ -15,8 +15,8 @@ from typing import Any
 from dkl._array import real_number
 from dkl.divergences import Alpha
 from dkl.families.base import Distribution
-from dkl.fitting.coordinates import distance
-from dkl.fitting.direct import STARTS, begun, descend, descended, minimised, prepared
+from dkl.fitting.direct.coordinates import distance
+from dkl.fitting.direct.descent import STARTS, begun, descend, descended, minimised, prepared
 from dkl.fitting.measuring import RTOL, estimated
 from dkl.fitting.points import Points
 from dkl.fitting.problem import Problem, whole_number

@@ -33,12 +33,12 @@ from dkl._array import real_number
 from dkl.families.base import Distribution
 from dkl.families.multivariate import DiagonalNormal, LowRankNormal, MultivariateNormal
 from dkl.families.normal import Normal
-from dkl.fitting.differentiable import Differentiable
-from dkl.fitting.importance import Found, assembled
-from dkl.fitting.laplace import Frame, frames
 from dkl.fitting.problem import Problem, fitter, whole_number
 from dkl.fitting.result import Fit
-from dkl.fitting.shapes import Shape, shape_of
+from dkl.fitting.variational.differentiable import Differentiable
+from dkl.fitting.variational.importance import Found, assembled
+from dkl.fitting.variational.laplace import Frame, frames
+from dkl.fitting.variational.shapes import Shape, shape_of
 from dkl.methods.nodes import Numbers
 from dkl.supports import Integers
 

@@ -22,13 +22,13 @@ from dkl.families.base import Distribution
 from dkl.families.directional import Unrolled, VonMises
 from dkl.families.exponential import ExponentialFamily
 from dkl.families.outcomes import Categorical
-from dkl.fitting.coordinates import around, distance
+from dkl.fitting.direct.coordinates import around, distance
+from dkl.fitting.direct.objective import Objective, applies
+from dkl.fitting.direct.starts import starts
 from dkl.fitting.measuring import RTOL, divergence_to, normaliser
-from dkl.fitting.objective import Objective, applies
 from dkl.fitting.points import Points, Scaled, on_host, points
 from dkl.fitting.problem import Problem, fitter, whole_number
 from dkl.fitting.result import Boundary, Fit, Optimum
-from dkl.fitting.starts import starts
 from dkl.methods import measure
 from dkl.methods.nodes import Numbers
 from dkl.mixture import Mixture
@@ -148,7 +148,7 @@ def begun(problem: Problem, target: Distribution, seen: Points, count: int) -> l
     """
     rng = problem.rng()
     if not isinstance(problem.family, type):
-        from dkl.fitting.mixing import starts as of_mixtures
+        from dkl.fitting.matching.mixing import starts as of_mixtures
 
         made: list[Any] = of_mixtures(problem.family, seen, count, rng, problem.known)
     else:

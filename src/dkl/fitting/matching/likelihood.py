@@ -27,9 +27,9 @@ from dkl.families.dirichlet import Beta, Dirichlet
 from dkl.families.gamma import ChiSquared, Gamma
 from dkl.families.others import Cauchy, GeneralizedNormal, Gumbel, Kumaraswamy, StudentT, Uniform
 from dkl.families.outcomes import Categorical
-from dkl.fitting.matching import has_means, no_member, of_batch
+from dkl.fitting.matching.members import NoMemberError, distinct, hold_support, members, statistics, support_of
+from dkl.fitting.matching.moments import has_means, no_member, of_batch
 from dkl.fitting.measuring import of_shares
-from dkl.fitting.members import NoMemberError, distinct, hold_support, members, statistics, support_of
 from dkl.fitting.points import Points, points
 from dkl.fitting.problem import Problem, fitter
 from dkl.fitting.result import Fit, Optimum

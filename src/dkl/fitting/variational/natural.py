@@ -37,12 +37,12 @@ from scipy.stats import qmc
 from dkl._array import real_number
 from dkl.families.multivariate import LOG_TAU, DiagonalNormal, MultivariateNormal
 from dkl.families.normal import Normal
-from dkl.fitting.differentiable import Differentiable
-from dkl.fitting.gradient import searched
-from dkl.fitting.importance import Found, assembled
-from dkl.fitting.laplace import Frame, frames
 from dkl.fitting.problem import Problem, fitter, whole_number
 from dkl.fitting.result import Fit
+from dkl.fitting.variational.differentiable import Differentiable
+from dkl.fitting.variational.gradient import searched
+from dkl.fitting.variational.importance import Found, assembled
+from dkl.fitting.variational.laplace import Frame, frames
 from dkl.methods.nodes import Numbers
 
 STEPS = 500

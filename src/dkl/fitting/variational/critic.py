@@ -21,13 +21,13 @@ from dkl.divergences import Csiszar
 from dkl.estimate import Estimate
 from dkl.families.multivariate import DiagonalNormal, MultivariateNormal
 from dkl.families.normal import Normal
-from dkl.fitting.differentiable import library
-from dkl.fitting.gradient import learning_rate
-from dkl.fitting.laplace import Frame
 from dkl.fitting.points import points
 from dkl.fitting.problem import Problem, fitter, whole_number
 from dkl.fitting.result import Fit, Optimum
-from dkl.fitting.shapes import Shape, shape_of
+from dkl.fitting.variational.differentiable import library
+from dkl.fitting.variational.gradient import learning_rate
+from dkl.fitting.variational.laplace import Frame
+from dkl.fitting.variational.shapes import Shape, shape_of
 from dkl.methods.nodes import Numbers
 from dkl.representations import Samples
 
@@ -76,7 +76,7 @@ def variational_bound(problem: Problem) -> Fit | None:
     if not isinstance(problem.divergence, Csiszar) or "weights" in problem.options:
         return None
     library("variational bound")
-    from dkl.fitting.adversary import Game, Played
+    from dkl.fitting.variational.adversary import Game, Played
 
     x = points(target).x
     x = x.reshape(len(x), -1)

@@ -24,9 +24,17 @@ from dkl.families.exponential import MeanParametrised
 from dkl.families.multivariate import DiagonalNormal, LowRankNormal, MultivariateNormal, VectorNormal
 from dkl.families.normal import LogNormal, Normal
 from dkl.families.outcomes import Categorical
+from dkl.fitting.direct.objective import FLOOR
+from dkl.fitting.matching.members import (
+    NoMemberError,
+    distinct,
+    hold_support,
+    members,
+    statistics,
+    support_of,
+    weighted,
+)
 from dkl.fitting.measuring import RTOL, measured
-from dkl.fitting.members import NoMemberError, distinct, hold_support, members, statistics, support_of, weighted
-from dkl.fitting.objective import FLOOR
 from dkl.fitting.points import DRAWN, Points, Scaled, on_host, points
 from dkl.fitting.problem import Problem, fitter, whole_number
 from dkl.fitting.result import Boundary, Fit, Optimum

@@ -25,9 +25,9 @@ from scipy.linalg import solve_triangular
 
 from dkl.families.multivariate import DiagonalNormal, MultivariateNormal
 from dkl.families.normal import Normal
-from dkl.fitting.products import Sites
-from dkl.fitting.propagation_sites import Factors, Matched
-from dkl.fitting.propagation_tilted import moments
+from dkl.fitting.propagation.products import Sites
+from dkl.fitting.propagation.sites import Factors, Matched
+from dkl.fitting.propagation.tilted import moments
 from dkl.methods.nodes import Numbers
 
 _LOG_TAU = math.log(2.0 * math.pi)

@@ -14,8 +14,8 @@ import numpy as np
 from scipy import optimize
 
 from dkl.families.base import Distribution
-from dkl.fitting.differentiable import Differentiable
 from dkl.fitting.points import on_host
+from dkl.fitting.variational.differentiable import Differentiable
 from dkl.methods.nodes import Numbers
 
 # In more dimensions the widths come from products with random signs, and correlations are left to the search.

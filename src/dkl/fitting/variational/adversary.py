@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dkl.divergences import Divergence
-from dkl.fitting.shapes import Shape
+from dkl.fitting.variational.shapes import Shape
 from dkl.methods.nodes import Numbers
 from dkl.training import FGAN
 

@@ -18,9 +18,9 @@ import numpy as np
 
 from dkl._array import namespace_of, to_numpy
 from dkl.families.exponential import ExponentialFamily
-from dkl.fitting.products import Sites
-from dkl.fitting.propagation_sites import Factors, Matched
-from dkl.fitting.propagation_tilted import moments
+from dkl.fitting.propagation.products import Sites
+from dkl.fitting.propagation.sites import Factors, Matched
+from dkl.fitting.propagation.tilted import moments
 from dkl.methods.nodes import Numbers
 from dkl.supports import Interval
 

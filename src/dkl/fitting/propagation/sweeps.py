@@ -28,9 +28,9 @@ from dkl.families.base import Distribution
 from dkl.fitting.measuring import measured
 from dkl.fitting.points import points
 from dkl.fitting.problem import Problem, fitter, whole_number
-from dkl.fitting.products import Product
-from dkl.fitting.propagation_families import approximation
-from dkl.fitting.propagation_sites import Approximation, Matched
+from dkl.fitting.propagation.families import approximation
+from dkl.fitting.propagation.products import Product
+from dkl.fitting.propagation.sites import Approximation, Matched
 from dkl.fitting.result import Fit, Optimum
 from dkl.methods import measure
 from dkl.methods.nodes import Numbers

@@ -15,7 +15,7 @@ from scipy.linalg import solve_triangular
 
 from dkl.families.multivariate import LOG_TAU, DiagonalNormal, LowRankNormal, MultivariateNormal
 from dkl.families.normal import Normal
-from dkl.fitting.laplace import Frame
+from dkl.fitting.variational.laplace import Frame
 from dkl.methods.nodes import Numbers
 
 

@@ -13,10 +13,10 @@ from dkl.families.multivariate import DiagonalNormal, MultivariateNormal, Vector
 from dkl.families.normal import Normal
 from dkl.fitting.points import on_host
 from dkl.fitting.problem import Problem
-from dkl.fitting.products import Product, Sites, each_of
-from dkl.fitting.propagation_normal import EachNormal, WholeNormal
-from dkl.fitting.propagation_scalar import ScalarFamily
-from dkl.fitting.propagation_sites import Approximation
+from dkl.fitting.propagation.normal import EachNormal, WholeNormal
+from dkl.fitting.propagation.products import Product, Sites, each_of
+from dkl.fitting.propagation.scalar import ScalarFamily
+from dkl.fitting.propagation.sites import Approximation
 from dkl.supports import Interval
 
 

@@ -1,0 +1,7 @@
+"""Direct minimisation in low dimension: coordinates, the divergence over them, descents, and paths over α."""
+
+from __future__ import annotations
+
+from dkl.fitting.direct import descent
+
+__all__ = ["descent"]
