@@ -92,7 +92,7 @@ class FDivergence(Csiszar):
         return "symmetric in P and Q" if self.symmetric else "of P relative to Q: the mean of f(p/q) under Q"
 
     def inside(self, shared: Outcomes) -> Array:
-        """q·f(p/q), by its limit at 0 and its slope at infinity where p/q, or a step of f, leaves the floating range."""
+        """q·f(p/q), by its limits at 0 and infinity where p/q, or a step of f, leaves the floating range."""
         xp = shared.xp
         self._check(xp, shared.p)
         limits = xp.finfo(shared.p.dtype)
