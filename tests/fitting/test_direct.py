@@ -19,6 +19,7 @@ from dkl.families import (
     Normal,
     Poisson,
     StudentT,
+    Uniform,
 )
 from dkl.supports import Interval
 
@@ -183,3 +184,56 @@ def test_a_saddle_is_left() -> None:
 def test_starts_must_be_a_whole_number(starts: float) -> None:
     with pytest.raises(ValueError, match=r"starts = .* must be a whole number of at least 1"):
         dkl.fit(Normal, TWO, dkl.js, starts=starts)
+
+
+def test_a_statistic_over_many_decades_does_not_mislead_the_descent() -> None:
+    # The only optimum by another way: reverse KL of gamma distributions to a lognormal one is smooth in two numbers.
+    fit = dkl.fit(Gamma, LogNormal(0.0, 2.0), dkl.reverse_kl, starts=6)
+    found = [float(fit.distribution.shape), float(fit.distribution.rate)]
+    assert found == pytest.approx([0.61923, 0.22936], abs=1e-5)
+    assert len(fit.optima) == 1
+
+
+def test_mass_outside_a_bounded_density_counts_though_it_underflows() -> None:
+    bounded = dkl.Density(lambda x: -(x**4) + 2 * x**2, support=Interval(-6.0, 6.0))
+    with pytest.raises(ValueError, match="every Normal is infinitely far from the target: KL"):
+        dkl.fit(Normal, bounded, dkl.reverse_kl, starts=2)
+
+
+@pytest.mark.parametrize("target", [Normal(1e8, 1e-3), Beta(1e-3, 1e-3), Gamma(1e-3, 1.0)], ids=repr)
+def test_a_target_of_the_family_is_the_answer(target: Any) -> None:
+    fit = dkl.fit(type(target), target, dkl.reverse_kl, starts=1)
+    assert fit.distribution is target
+    assert float(fit.divergence) == 0.0
+
+
+def test_densities_that_jump_are_descended_by_their_values() -> None:
+    # KL(U(-a, a)‖N(0, 1)) = a²/6 − log(2a) + ½·log(2π) is least at a = √3.
+    fit = dkl.fit(Uniform, Normal(0.0, 1.0), dkl.reverse_kl, starts=1)
+    assert float(fit.distribution.high) == pytest.approx(math.sqrt(3.0), abs=1e-4)
+    least = 0.5 - math.log(2 * math.sqrt(3)) + 0.5 * math.log(2 * math.pi)
+    assert float(fit.divergence) == pytest.approx(least, abs=1e-8)
+
+
+def test_what_runs_away_is_named() -> None:
+    fit = dkl.fit(StudentT, Normal(0.0, 1.0), starts=1)
+    assert not fit.converged
+    assert "df → ∞" in fit.reason
+
+
+def test_mixtures_are_fitted_by_other_divergences() -> None:
+    target = dkl.Mixture(Normal([-2.0, 3.0], [0.7, 1.0]), [0.6, 0.4])
+    fit = dkl.fit(dkl.Mixture.of(Normal, 2), target, dkl.reverse_kl, starts=3)
+    assert sorted(np.asarray(fit.distribution.components.loc).tolist()) == pytest.approx([-2.0, 3.0], abs=1e-5)
+
+
+def test_an_integral_beyond_the_floating_range_is_told_by_its_logarithm() -> None:
+    fit = dkl.fit(Normal, dkl.Density(lambda x: -0.5 * x * x + 1e5), dkl.reverse_kl, starts=1)
+    assert fit.log_normaliser == pytest.approx(1e5 + 0.5 * math.log(2 * math.pi), rel=1e-12)
+    assert math.isinf(float(fit.normaliser))
+
+
+@pytest.mark.parametrize("rtol", [-1.0, 0.0, math.nan, 1.0])
+def test_rtol_is_a_relative_error(rtol: float) -> None:
+    with pytest.raises(ValueError, match="rtol"):
+        dkl.fit(Normal, TWO, dkl.js, rtol=rtol)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from dkl._array import to_numpy
+from dkl.density import Density
 from dkl.divergences import Divergence, kl
 from dkl.families.base import Distribution
 from dkl.fitting.problem import METHODS, Problem, candidates, options_of
@@ -32,8 +33,8 @@ def fit(
     ----------
     family : type or MixtureFamily
         A class of ``dkl.families``, or ``dkl.Mixture.of(Normal, 3)``.
-    target : distribution, Density, Mixture, Samples, Counts, Product or array_like
-        What is to be met: anything that ``dkl.kl`` takes as P, or a batch of it, each of whose members is met.
+    target : distribution, Density, Mixture, Samples, Counts, Probs or Product
+        What is to be met, or a batch of it, each of whose members is met; objects of SciPy, PyTorch and NumPyro, too.
         Samples lie along the last axis (the last but one, of vectors); of ``Counts`` entry k is the number k. A
         log-density may lack its normaliser, which is then found and told.
     divergence : Divergence
@@ -88,6 +89,8 @@ def fit(
     shape = _batch(problem)
     if not shape:
         return solved(problem)
+    if 0 in shape:
+        raise ValueError(f"the target is an empty batch, of shape {shape}: there is nothing to fit")
     at_once = _at_once(problem)
     return _of_batch(problem, shape) if at_once is None else at_once
 
@@ -100,11 +103,14 @@ def solved(problem: Problem) -> Fit:
         if made is not None:
             return made
     named = getattr(problem.family, "__name__", repr(problem.family))
+    target = repr(problem.target)
     methods = ", ".join(dict.fromkeys(entry.method for entry in tried)) or "nothing"
     given = f" with {' and '.join(problem.options)}" if problem.options else ""
     others = "" if problem.method is None else "; other methods may"
+    if problem.forward and isinstance(problem.target, Density):
+        others += "; a density that nobody can draw from, in more than two dimensions, is fitted by dkl.reverse_kl"
     raise TypeError(
-        f"nothing fits {named} to {problem.target!r} by {problem.divergence.name}{given}; tried {methods}{others}"
+        f"nothing fits {named} to {target:.200} by {problem.divergence.name}{given}; tried {methods}{others}"
     )
 
 
@@ -133,11 +139,28 @@ def _problem(
     seed = rng.integers(2**63) if isinstance(rng, np.random.Generator) else rng
     if isinstance(seed, bool) or not hasattr(seed, "__index__") or int(seed) < 0:
         raise TypeError(f"rng must be a seed that is no negative number, or a numpy.random.Generator, got {rng!r}")
-    return Problem(family, _target(target), divergence, known, int(seed), rest, method)
+    if rest.get("progress") is not None and not callable(rest["progress"]):
+        raise TypeError(f"progress must be a function of the steps done and of all, got {rest['progress']!r}")
+    read = _target(target)
+    outcome = getattr(read, "event_ndim", None)
+    if outcome is not None and outcome != family.event_ndim:
+        forms = {0: "a number", 1: "a vector", 2: "a matrix"}
+        of_density = ", such as support=dkl.supports.Vectors(2)" if isinstance(read, Density) else ""
+        raise ValueError(
+            f"an outcome of the target, {read!r}, is {forms[outcome]}, and one of "
+            f"{getattr(family, '__name__', family)} {forms[int(family.event_ndim)]}: both must be alike{of_density}"
+        )
+    return Problem(family, read, divergence, known, int(seed), rest, method)
 
 
 def _target(target: Any) -> Representation:
+    if target is None or isinstance(target, str | type | bool | int | float):
+        raise TypeError(
+            f"target must be a distribution, dkl.Density, dkl.Samples, dkl.Counts or the like, got {target!r}"
+        )
     read = interpret(target)
+    if isinstance(read, Probs) and callable(target):
+        raise TypeError("a function is no target: wrap it, dkl.Density(log_prob, support=…), if it is a log-density")
     if isinstance(read, Probs) and read is not target and not isinstance(target, Representation):
         raise TypeError(
             "a raw array is no target: wrap it, dkl.Samples(x) for observations, dkl.Counts(x) or dkl.Probs(x) for the "

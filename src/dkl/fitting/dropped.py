@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from dkl._array import to_numpy
+from dkl.divergences import kl
 from dkl.families.base import Distribution
+from dkl.fitting.direct.objective import applies
 from dkl.fitting.points import Points, on_host, points
 from dkl.fitting.problem import Problem
 from dkl.methods.landmarks import ends
@@ -64,12 +66,15 @@ def dropped(problem: Problem, fitted: Distribution) -> tuple[Dropped, ...]:
     Returns
     -------
     tuple of Dropped
-        Those of at least a thousandth of the mass; none of samples, and of a batch.
+        Those of at least a thousandth of the mass; none of samples, of a batch, and of a density in high dimension that
+        nothing can draw from.
     """
     target = problem.target
     if not isinstance(target, Distribution) or target.batch_shape:
         return ()
     host = on_host(target)
+    if not (applies(kl, host) or getattr(host, "can_sample", True)):
+        return ()
     seen = points(host, rng=problem.seed)
     log_p, log_q = heights(host, seen.x) - seen.log_mass, heights(on_host(fitted), seen.x)
     ignored = log_q < log_p + math.log(IGNORED)

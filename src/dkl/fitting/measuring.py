@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dkl._array import real_number
 from dkl.divergences import Divergence
 from dkl.estimate import Estimate
 from dkl.families.base import Distribution
@@ -25,6 +26,14 @@ from dkl.supports import Integers
 
 #: Relative error of the divergence on a line and in a plane.
 RTOL = {0: 1e-10, 1: 1e-7}
+
+
+def tolerance(problem: Problem, target: Distribution) -> float:
+    """The relative error of the divergence that was asked for, or the usual one."""
+    rtol = real_number(problem.option("rtol", RTOL[target.event_ndim]), "rtol")
+    if not 0 < rtol < 1:
+        raise ValueError(f"rtol = {rtol!r} is no relative error: it lies strictly between 0 and 1")
+    return rtol
 
 
 def measured(problem: Problem, member: Any, seen: Points) -> tuple[Estimate, Estimate | None]:
@@ -54,7 +63,7 @@ def divergence_to(target: Distribution, member: Any, problem: Problem) -> Estima
     except TypeError:
         host = on_host(target)
         if applies(problem.divergence, host):
-            return estimated(problem.divergence, host, member, problem.option("rtol", RTOL[host.event_ndim]))
+            return estimated(problem.divergence, host, member, tolerance(problem, host))
         return measure(target, member, problem.divergence, rng=problem.seed)
 
 

@@ -29,6 +29,10 @@ DRAWN = 1 << 16
 _WORST = 1e-6
 # A plane's mass that lies beyond has no end.
 _FAR = 1e100
+_IMPROPER = (
+    "the target, {target!r}, is improper: its integral does not come to an end, so no member of a family is near it; "
+    "bound its support, or multiply it by a prior"
+)
 
 
 @dataclass(frozen=True)
@@ -160,19 +164,17 @@ def nodes(target: Distribution) -> Points | None:
             found = integrate(kl, scaled, scaled, 1e-9)
         mass = found.masses[0]
         if not (0 < mass < math.inf):
-            log_factor -= _top(found)
-            if not math.isfinite(log_factor):
+            top = _top(found, target)
+            if top is None:
                 return None
+            log_factor -= top
         elif 0.5 < mass < 2.0:
             break
         else:
             log_factor -= math.log(mass)
     assert found is not None
     if _improper(found):
-        raise ValueError(
-            f"the target, {target!r}, is improper: its integral does not come to an end, so no member of a family is "
-            "near it; bound its support, or multiply it by a prior"
-        )
+        raise ValueError(_IMPROPER.format(target=target))
     if found.mass_errors[0] > _WORST * max(found.masses[0], 1e-300) or not found.masses[0] > 0:
         return None
     panels = found.panels
@@ -182,11 +184,18 @@ def nodes(target: Distribution) -> Points | None:
     return Points(made.x, made.weights, made.method, made.log_mass - log_factor, made.mass_error)
 
 
-def _top(found: Integral) -> float:
-    """The logarithm of the largest content of a node."""
-    logs = found.panels.log_p + found.panels.log_w
-    logs = logs[logs < math.inf]
-    return float(logs.max()) if logs.size else math.nan
+def _top(found: Integral, target: Distribution) -> float | None:
+    """The logarithm of the largest content of a node; None where the density is infinite at one."""
+    logs = (found.panels.log_p + found.panels.log_w).ravel()
+    if not (logs > -math.inf).any():
+        raise ValueError(
+            f"the target, {target!r}, has no mass: its log_prob is −inf wherever it was asked; sample= would say where "
+            "it is"
+        )
+    at = int(np.nanargmax(logs))
+    if np.abs(found.panels.x.reshape(logs.size, -1)[at]).max() > _FAR:
+        raise ValueError(_IMPROPER.format(target=target))
+    return float(logs[at]) if math.isfinite(logs[at]) else None
 
 
 def _improper(found: Integral) -> bool:

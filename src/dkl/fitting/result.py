@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,7 +12,6 @@ from dkl.estimate import Estimate
 
 if TYPE_CHECKING:
     from dkl.fitting.direct.path import Path
-    from dkl.fitting.dropped import Dropped
     from dkl.fitting.problem import Problem
 
 
@@ -35,7 +35,7 @@ class Optimum:
 
     def to_dict(self) -> dict[str, Any]:
         """A form that JSON can hold."""
-        return {"distribution": shown(self.distribution), "value": self.value, "basin": self.basin}
+        return {"distribution": shown(self.distribution), "value": _finite(self.value), "basin": self.basin}
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,11 @@ class Boundary:
 
     def to_dict(self) -> dict[str, Any]:
         """A form that JSON can hold."""
-        return {"infimum": self.infimum, "near": None if self.near is None else shown(self.near), "reason": self.reason}
+        return {
+            "infimum": _finite(self.infimum),
+            "near": None if self.near is None else shown(self.near),
+            "reason": self.reason,
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,10 +108,12 @@ class Fit:
     problem: Problem | None = field(default=None, repr=False)
 
     @cached_property
-    def dropped(self) -> tuple[Dropped, ...]:
+    def dropped(self) -> tuple[Any, ...]:
         """The parts of the target that the fit ignores, the largest first; see :mod:`dkl.fitting.dropped`."""
         from dkl.fitting.dropped import dropped
 
+        if "fits" in self.details:
+            return tuple(fit.dropped for fit in self.details["fits"])  # one tuple for each target of the batch
         if self.problem is None or self.distribution is None:
             return ()
         return dropped(self.problem, self.distribution)
@@ -134,12 +140,23 @@ class Fit:
         """
         from dkl.fitting.direct.path import path
 
+        if self._of_batch:
+            raise ValueError("a batch has no path of its own: take one of details['fits'], or fit one target")
         if self.problem is None:
             raise ValueError(f"a fit by {self.method} has no path: it knows its own target only through its steps")
         return path(self.problem, alphas, progress=progress)
 
+    @property
+    def log_normaliser(self) -> float | None:
+        """The logarithm of the integral of an unnormalised target, which may leave the floating range itself."""
+        return self.details.get("log_normaliser")
+
+    @property
+    def _of_batch(self) -> bool:
+        return bool(self.optima) and isinstance(self.optima[0], tuple)
+
     def to_dict(self) -> dict[str, Any]:
-        """A form that JSON can hold."""
+        """A form that JSON can hold: an infinite number is None."""
         optima = [
             [o.to_dict() for o in each] if isinstance(each, tuple) else each.to_dict() for each in self.optima
         ]  # fmt: skip
@@ -149,7 +166,11 @@ class Fit:
             "method": self.method,
             "converged": self.converged,
             "optima": optima,
-            "dropped": [part.to_dict() for part in self.dropped],
+            "dropped": [
+                [part.to_dict() for part in each] if isinstance(each, tuple) else each.to_dict()
+                for each in self.dropped
+            ],
+            "log_normaliser": self.log_normaliser,
             "normaliser": None if self.normaliser is None else self.normaliser.to_dict(),
             "boundary": None if self.boundary is None else self.boundary.to_dict(),
             "reason": self.reason,
@@ -160,9 +181,14 @@ class Fit:
             return f"Fit(no optimum: infimum {self.boundary.infimum:.6g} near {self.boundary.near!r}; {self.reason})"
         said = "" if self.converged else "; not converged"
         more = f"\n  {self.reason}" if self.reason else ""
-        batch = bool(self.optima) and isinstance(self.optima[0], tuple)
-        several = f"; {len(self.optima)} {'targets' if batch else 'local optima'}" if len(self.optima) > 1 else ""
-        return f"Fit({self.distribution!r}; method {self.method}{several}{said}\n  {self.divergence!r}){more}"
+        several = f"; {len(self.optima)} {'targets' if self._of_batch else 'local optima'}"
+        several = several if len(self.optima) > 1 else ""
+        measured = "" if self.divergence is None else f"\n  {self.divergence!r}"
+        return f"Fit({self.distribution!r}; method {self.method}{several}{said}{measured}){more}"
+
+
+def _finite(x: float) -> float | None:
+    return float(x) if math.isfinite(x) else None
 
 
 def shown(distribution: Any) -> dict[str, Any]:

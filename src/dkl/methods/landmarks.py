@@ -41,7 +41,11 @@ def landmarks(distribution: Distribution) -> list[Landmark]:
             return _of_sample(distribution)
         except NotImplementedError:
             pass
-    return _found(distribution)
+    # A search asks hundreds of times; what a density is does not change.
+    if "_landmarks" not in distribution.__dict__:
+        distribution.__dict__["_landmarks"] = _found(distribution)
+    found: list[Landmark] = distribution.__dict__["_landmarks"]
+    return found
 
 
 def _of_sample(distribution: Distribution) -> list[Landmark]:

@@ -8,7 +8,7 @@ falls towards the edge of what is finite, or towards a parameter of 0 or ∞, th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from dkl.families.outcomes import Categorical
 from dkl.fitting.direct.coordinates import around, distance
 from dkl.fitting.direct.objective import Objective, applies
 from dkl.fitting.direct.starts import starts
-from dkl.fitting.measuring import RTOL, divergence_to, normaliser
+from dkl.fitting.measuring import divergence_to, normaliser, tolerance
 from dkl.fitting.points import Points, Scaled, on_host, points
 from dkl.fitting.problem import Problem, fitter, whole_number
 from dkl.fitting.result import Boundary, Fit, Optimum
@@ -44,6 +44,8 @@ _STEPS = 30
 _AWAY = 40.0
 # Where the last round still went so far, it goes on for ever.
 _MOVING = 2.0
+# No slope is steeper: beyond, SciPy's algebra overflows.
+_STEEPEST = 1e100
 # Optima nearer than this, in units of their own, are one.
 _SAME = 1e-3
 # A descent whose gradient vanishes as near as this to an optimum goes there.
@@ -153,6 +155,8 @@ def begun(problem: Problem, target: Distribution, seen: Points, count: int) -> l
         made: list[Any] = of_mixtures(problem.family, seen, count, rng, problem.known)
     else:
         made = starts(problem.family, problem.known, target, seen, count, rng)
+    if type(target) is problem.family and _shares(target, problem.known):
+        made.insert(0, target)  # no other member is nearer, whatever divergence measures it
     if not made:
         raise ValueError(
             f"no {problem.family.__name__} matches any part of the target, {problem.target!r}: their supports do not "
@@ -166,10 +170,15 @@ def begun(problem: Problem, target: Distribution, seen: Points, count: int) -> l
     return made
 
 
+def _shares(target: Distribution, known: Mapping[str, Any]) -> bool:
+    """Whether a member of the family has the parameters that are kept fixed."""
+    return all(float(to_numpy(target.parameters[name])) == float(value) for name, value in known.items())
+
+
 def descended(problem: Problem, target: Distribution, seen: Points, members: list[Any]) -> Fit:
     """Descend from each member, and gather what was found."""
     progress = problem.option("progress", None)
-    rtol = problem.option("rtol", RTOL[target.event_ndim])
+    rtol = tolerance(problem, target)
     descents: list[Descent] = []
     for k, start in enumerate(members):
         reached = [d.member for d in descents if d.kind == "optimum"]
@@ -190,6 +199,8 @@ def descend(
     divergence: Divergence, target: Distribution, start: Any, rtol: float, reached: Sequence[Any] = ()
 ) -> Descent:
     """Go down from one member; not to the end where it comes near an optimum that was reached before."""
+    if start is target:
+        return Descent(start, _value(divergence, target, start, rtol), "optimum")
     for here in raised(start):
         objective = Objective(divergence, target, around(here), rtol)
         zero = np.zeros(objective.coordinates.size)
@@ -199,20 +210,25 @@ def descend(
     else:
         said = Objective(divergence, target, around(start), rtol).reason(zero)
         return Descent(start, math.inf, "infinite", said or measure(target, start, divergence).reason or _TOO_LARGE)
-    trace, gone, last = [value], 0.0, math.inf
+    trace, gone, last, way = [value], 0.0, math.inf, zero
     if _step(objective) is not None:
         # Newton's method is at home from the first: no way to go, as where an optimum of a neighbour is followed.
         here, settled = _polished(objective, divergence, target, rtol)
         if settled:
             return Descent(here, _value(divergence, target, here, rtol), "optimum", trace=trace)
+    if not (np.isfinite(objective.gradient(zero)).all() and np.isfinite(objective.hessian(zero)).all()):
+        return _without_slopes(divergence, target, here, rtol, trace, reached)
     for _ in range(_ROUNDS):
         u, finished = _trusted(objective, trace)
         gone = max(gone, float(np.abs(u).max()))
-        moved = objective.coordinates.limits(u)
+        way = way + u
+        moved = objective.coordinates.limits(way)
         here = objective.coordinates.member(u)
         objective = Objective(divergence, target, around(here), rtol)
         zero = np.zeros_like(u)
         gradient, curvature = objective.gradient(zero), objective.hessian(zero)
+        if not ((np.abs(curvature) < _STEEPEST).all() and (np.abs(gradient) < _STEEPEST).all()):
+            break  # a density that jumps has no slope
         spectrum, directions = np.linalg.eigh(curvature)
         flat = 1e-6 * max(1.0, abs(objective.value(zero)))
         joined = next((one for one in reached if finished and distance(one, here) < _NEAR), None)
@@ -238,24 +254,69 @@ def descend(
             break
         last = now
     away = gone > _AWAY or np.abs(u).max() > _MOVING
-    said = f"the divergence falls as {moved}" if away else "the descent did not come to an end"
+    said = f"the divergence falls as {moved}" if away else f"the descent did not come to an end; last it went {moved}"
     return Descent(here, _value(divergence, target, here, rtol), "boundary" if away else "unfinished", said, trace)
+
+
+def _without_slopes(
+    divergence: Divergence, target: Distribution, here: Any, rtol: float, trace: list[float], reached: Sequence[Any]
+) -> Descent:
+    """Down by values alone, where densities jump: by Nelder and Mead's method, begun anew where it stopped."""
+    for xatol in (1e-3, 1e-6, 1e-8, 1e-8):
+        objective = Objective(divergence, target, around(here), rtol)
+        zero = np.zeros(objective.coordinates.size)
+        simplex = np.vstack([zero, 0.1 * np.eye(zero.size)])
+        found = optimize.minimize(
+            objective.value, zero, method="Nelder-Mead",
+            options={"initial_simplex": simplex, "xatol": xatol, "fatol": 1e-14, "maxiter": 200 * zero.size},
+        )  # fmt: skip
+        here = objective.coordinates.member(found.x)
+        trace.append(float(found.fun))
+        joined = next((one for one in reached if distance(one, here) < _NEAR), None)
+        if joined is not None:
+            return Descent(joined, _value(divergence, target, joined, rtol), "optimum", trace=trace)
+        if np.abs(found.x).max() < 1e-5:
+            return Descent(here, _value(divergence, target, here, rtol), "optimum", trace=trace)
+    said = f"the descent did not come to an end; last it went {objective.coordinates.limits(found.x)}"
+    return Descent(here, _value(divergence, target, here, rtol), "unfinished", said, trace)
+
+
+class _NoSlopeError(ArithmeticError):
+    """A divergence that has no derivative where it was asked: it jumps."""
 
 
 def _trusted(objective: Objective, trace: list[float]) -> tuple[Numbers, bool]:
     """Some steps of a trust-region Newton method: where they lead, and whether the gradient vanishes there."""
     zero = np.zeros(objective.coordinates.size)
-    tolerance = 1e-7 * max(1.0, abs(objective.value(zero)))
-    with np.errstate(all="ignore"):
-        found = optimize.minimize(
-            objective.value,
-            zero,
-            jac=objective.gradient,
-            hess=objective.hessian,
-            method="trust-exact",
-            options={"gtol": tolerance, "maxiter": _STEPS, "initial_trust_radius": 0.5, "max_trust_radius": 4.0},
-            callback=lambda u: trace.append(objective.value(u)),
-        )
+    last = [zero]
+
+    def smooth(derivative: Callable[[Numbers], Numbers]) -> Callable[[Numbers], Numbers]:
+        def checked(u: Numbers) -> Numbers:
+            made = derivative(u)
+            if not (np.abs(made) < _STEEPEST).all():
+                raise _NoSlopeError
+            return made
+
+        return checked
+
+    def taken(u: Numbers) -> None:
+        last[0] = u
+        trace.append(objective.value(u))
+
+    least = 1e-7 * max(1.0, abs(objective.value(zero)))
+    try:
+        with np.errstate(all="ignore"):
+            found = optimize.minimize(
+                objective.value,
+                zero,
+                jac=smooth(objective.gradient),
+                hess=smooth(objective.hessian),
+                method="trust-exact",
+                options={"gtol": least, "maxiter": _STEPS, "initial_trust_radius": 0.5, "max_trust_radius": 4.0},
+                callback=taken,
+            )
+    except _NoSlopeError:
+        return last[0], False
     return found.x, bool(found.success)
 
 
@@ -263,6 +324,8 @@ def _step(objective: Objective) -> Numbers | None:
     """Newton's step where the curvature is positive and the step is short; else None."""
     zero = np.zeros(objective.coordinates.size)
     gradient, curvature = objective.gradient(zero), objective.hessian(zero)
+    if not (np.isfinite(curvature).all() and np.isfinite(gradient).all()):
+        return None
     spectrum = np.linalg.eigvalsh(curvature)
     if not spectrum[0] > 1e-12 * spectrum[-1]:
         return None
@@ -291,9 +354,11 @@ def _value(divergence: Divergence, target: Distribution, member: Any, rtol: floa
 
 def _wall(objective: Objective, gradient: Numbers) -> str | None:
     """Why the divergence is infinite a little further down, if it is."""
-    size = float(np.linalg.norm(gradient))
-    if not size > 0:
+    steepest = float(np.abs(gradient).max())
+    if not 0 < steepest < math.inf:
         return None
+    gradient = gradient / steepest
+    size = float(np.linalg.norm(gradient))
     for reach in (1e-4, 1e-3):
         ahead = -reach * gradient / size
         if not math.isfinite(objective.value(ahead)):

@@ -39,7 +39,9 @@ FLOOR = 1e-6
 _PANELS = {0: 2_000, 1: 6_000}
 # From so many places on an exponential family is differenced at a few.
 _MANY = 256
-_FEW = 96
+_FEW = 192
+# By how much their linearity may be missed.
+_LINEAR = 1e-7
 # What has a smaller share of the masses and of the terms is not looked at.
 _LEAST = 1e-18
 
@@ -162,7 +164,13 @@ class Objective:
                 member = self.coordinates.member(u)
         except (ValueError, FloatingPointError, OverflowError):
             return math.inf, None  # beyond the floating range
-        places = self._places(member)
+        outside = self._outside(member)
+        if outside is not None:
+            return math.inf, Places(np.empty(0), np.empty(0), np.empty(0), 0.0, outside)
+        try:
+            places = self._places(member)
+        except np.linalg.LinAlgError:
+            places = None  # ends of two supports a few numbers apart leave quadrature no room
         if places is None:
             return math.inf, None
         if places.diverges:
@@ -171,6 +179,16 @@ class Objective:
             pair = self._pair(places, heights(member, places.x))
             value = float(self.core.total(pair))
         return (value if not math.isnan(value) else math.inf), places
+
+    def _outside(self, member: Distribution) -> str | None:
+        """Why the divergence is infinite, if the supports alone make it so: what lies outside may underflow."""
+        name, edges = self.divergence.symbol, self.divergence.edges
+        sides = ((edges.p_zero, "Q", member.support, "P", self.target.support),
+                 (edges.q_zero, "P", self.target.support, "Q", member.support))  # fmt: skip
+        for edge, one, narrow, other, wide in sides:
+            if math.isinf(edge) and isinstance(narrow, Interval) and not bool(np.all(narrow.within(wide))):
+                return f"{name} is infinite: {one} lives on {narrow.name}, {other} on {wide.name}."
+        return None
 
     def _places(self, member: Distribution) -> Places | None:
         with np.errstate(all="ignore"):
@@ -218,7 +236,8 @@ class Objective:
             # A generator of one's own: its terms, differenced.
             around = [np.asarray(self.core.terms(self._pair(places, log_q + t * _STEP))) for t in _OFFSETS]
             inside = np.tensordot(_WEIGHTS, around, axes=1) / _STEP
-        alone = pair.q * self.core.f_zero if self.core.f_zero else 0.0 * pair.q
+        with np.errstate(invalid="ignore"):
+            alone = np.where(pair.q > 0, pair.q * self.core.f_zero, 0.0)
         slopes: Numbers = np.where(pair.in_both, inside, np.where(pair.in_q, alone, 0.0))
         return slopes
 
@@ -234,14 +253,21 @@ class Objective:
         if places.statistic is None:
             places.statistic = self._statistic(places.x, np.isfinite(log_q))
         statistic = places.statistic[used]
-        at = self._few(log_q[used])
-        few = x[at]
-        found = differences(lambda us: self._log_q(us, few), u)
+        at = self._few(statistic)
+        found = differences(lambda us: self._log_q(us, x[at]), u)
+        # A log-density is rounded by its size: large ones, far out, may not outweigh those where the mass is.
+        weights = 1.0 / (1.0 + np.abs(log_q[used][at]))[:, None]
         centre, width = statistic[at].mean(axis=0), statistic[at].std(axis=0)
         standard = (statistic - centre) / np.where(width > 0, width, 1.0)
-        design = np.column_stack([np.ones(len(found)), standard[at]])
-        factors = np.linalg.lstsq(design, found, rcond=1e-13)[0]
-        return np.asarray(factors[0] + standard @ factors[1:])
+        design = np.column_stack([np.ones(len(standard)), standard])
+        if not (np.isfinite(design).all() and np.isfinite(found).all()):
+            return np.asarray(differences(lambda us: self._log_q(us, x), u))
+        # Every second place tells the factors, and the others whether they are right.
+        factors = np.linalg.lstsq(weights[::2] * design[at[::2]], weights[::2] * found[::2], rcond=1e-13)[0]
+        missed = weights[1::2] * np.abs(design[at[1::2]] @ factors - found[1::2])
+        if not (missed <= _LINEAR * (1.0 + weights[1::2] * np.abs(found[1::2]))).all():
+            return np.asarray(differences(lambda us: self._log_q(us, x), u))
+        return np.asarray(design @ factors)
 
     @property
     def _family(self) -> type:
@@ -249,11 +275,10 @@ class Objective:
         return family
 
     @staticmethod
-    def _few(log_q: Numbers) -> Numbers:
-        """Places spread over the member's mass, from its middle to where it has little."""
-        order = np.argsort(-log_q)
-        near = order[: max(_FEW, int((log_q[order] > log_q[order[0]] - 30.0).sum()))]
-        return np.asarray(near[np.linspace(0, near.size - 1, _FEW).astype(int)])
+    def _few(statistic: Numbers) -> Numbers:
+        """Places spread over the range of every component of the statistic."""
+        each = np.linspace(0, len(statistic) - 1, _FEW // statistic.shape[1]).astype(int)
+        return np.unique([np.argsort(column)[each] for column in statistic.T])
 
     def _statistic(self, x: Numbers, inside: Numbers) -> Numbers:
         """The sufficient statistic where the family has mass, NaN elsewhere."""

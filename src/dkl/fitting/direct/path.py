@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from dkl._array import real_number
 from dkl.divergences import Alpha
 from dkl.families.base import Distribution
@@ -95,6 +97,8 @@ class Path:
 
 def path(problem: Problem, alphas: Sequence[float], *, progress: Any = None) -> Path:
     """Follow all optima of a problem over α; see :meth:`dkl.fitting.Fit.path`."""
+    if not np.iterable(alphas):
+        raise TypeError(f"alphas must be a list of numbers, got {alphas!r}")
     wanted = sorted({real_number(a, f"alphas[{k}]") for k, a in enumerate(alphas)})
     if len(wanted) < 2 or not all(map(math.isfinite, wanted)):
         raise ValueError(f"alphas must be two different finite numbers at least, got {list(alphas)}")

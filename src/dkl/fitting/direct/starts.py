@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dkl._array import to_numpy
-from dkl.families import Cauchy, GeneralizedNormal, Gumbel, Kumaraswamy, StudentT, Uniform
+from dkl.families import Bernoulli, Cauchy, GeneralizedNormal, Gumbel, Kumaraswamy, StudentT, Uniform
 from dkl.families.base import Distribution
 from dkl.families.exponential import MeanParametrised
 from dkl.fitting.points import Points
@@ -145,7 +145,13 @@ def _member(family: Any, known: Any, x: Numbers, w: Numbers) -> Any:
     if issubclass(family, MeanParametrised):
         statistics = family.sufficient_statistics(x, **known)
         means = [np.tensordot(w, np.asarray(to_numpy(t)), axes=(0, 0)) for t in statistics]
-        return family.from_mean_parameters(*means, **known)
+        member = family.from_mean_parameters(*means, **known)
+        if family is Bernoulli and not 0 < float(means[0]) < 1:
+            raise ValueError("a probability of 0 or 1 has no odds")
+        return member
+    if family is Uniform:
+        seen = x[w > _LEAST]
+        return Uniform(float(seen.min()), float(seen.max()))
     low, middle, high = quantiles(x, w, [0.25, 0.5, 0.75])
     mean, spread = middle, max((high - low) / 1.35, 1e-300)
     begun = _NEAR.get(family)
@@ -159,7 +165,6 @@ _NEAR: dict[type, Any] = {
     Gumbel: lambda mean, spread: Gumbel(mean - 0.45 * spread, 0.78 * spread),
     GeneralizedNormal: lambda mean, spread: GeneralizedNormal(mean, math.sqrt(2.0) * spread, 2.0),
     StudentT: lambda mean, spread: StudentT(5.0, mean, 0.8 * spread),
-    Uniform: lambda mean, spread: Uniform(mean - math.sqrt(3.0) * spread, mean + math.sqrt(3.0) * spread),
     Kumaraswamy: lambda mean, spread: _kumaraswamy(mean, spread),
 }
 
