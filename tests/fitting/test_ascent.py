@@ -122,8 +122,6 @@ def test_blocks_that_are_none() -> None:
             dkl.fit(MultivariateNormal, target, dkl.reverse_kl, method=ASCENT, blocks=blocks)
     with pytest.raises(TypeError, match="a DiagonalNormal has no blocks of several components"):
         dkl.fit(DiagonalNormal, target, dkl.reverse_kl, method=ASCENT, blocks=[[0, 1], [2]])
-    with pytest.raises(TypeError, match="nothing fits MultivariateNormal"):
-        dkl.fit(MultivariateNormal, target, dkl.reverse_kl, method=ASCENT)
     with pytest.raises(TypeError, match="nothing fits DiagonalNormal"):
         dkl.fit(DiagonalNormal, target, dkl.kl, method=ASCENT)
     with pytest.raises(TypeError, match="nothing fits DiagonalNormal"):
@@ -302,3 +300,28 @@ def test_what_normal_gamma_refuses() -> None:
     with pytest.raises(ValueError, match="leave the precision open"):
         normal_gamma([1.0, 1.0], strength=0, shape=0, rate=0)
     assert normal_gamma([1.0], strength=0, shape=1, rate=1).converged
+
+
+@pytest.mark.parametrize("divergence", [dkl.reverse_kl, dkl.Alpha(0.5), dkl.js])
+def test_a_member_of_the_family_is_its_own_best_fit(divergence: dkl.Divergence) -> None:
+    loc, covariance = tilted(4)
+    targets = (
+        MultivariateNormal(loc, covariance),
+        DiagonalNormal(loc, np.arange(1.0, 5.0)),
+        LowRankNormal(loc, covariance[:, :2], np.arange(1.0, 5.0)),
+    )
+    for target in targets:
+        made = dkl.fit(MultivariateNormal, target, divergence, method=ASCENT)
+        assert made.converged
+        assert float(made.divergence) == 0.0
+        np.testing.assert_allclose(made.distribution._covariance(), target._covariance(), rtol=1e-12, atol=1e-13)
+        np.testing.assert_array_equal(made.distribution.mean(), loc)
+    made = dkl.fit(DiagonalNormal, targets[1], divergence, method=ASCENT)
+    np.testing.assert_array_equal(made.distribution.std(), np.arange(1.0, 5.0))
+
+
+def test_a_normal_target_of_many_dimensions_is_met() -> None:
+    target = MultivariateNormal(np.zeros(200), np.eye(200) + 0.5)
+    made = dkl.fit(MultivariateNormal, target, dkl.reverse_kl)
+    assert made.converged
+    assert abs(float(dkl.kl(made.distribution, target))) < 1e-12

@@ -373,7 +373,6 @@ def test_options_that_are_none() -> None:
         (Gamma, Normal(0.0, 1.0), dkl.reverse_kl),
         (Normal, Normal(0.0, 1.0), dkl.kl),
         (Normal, Normal(0.0, 1.0), dkl.Alpha(2.0)),
-        (Normal, TILTED, dkl.reverse_kl),
         (Normal, dkl.Samples([1.0, 2.0]), dkl.reverse_kl),
         (Normal, dkl.families.Poisson(2.0), dkl.reverse_kl),
     ):

@@ -13,6 +13,7 @@ import dkl
 from dkl.families import (
     Bernoulli,
     Beta,
+    Binomial,
     Categorical,
     Cauchy,
     ChiSquared,
@@ -218,12 +219,38 @@ def test_unnormalised():
     found = matched(Normal, dkl.Density(lambda x: 3.0 - 0.5 * (x - 1.0) ** 2))
     np.testing.assert_allclose(numbers(found.distribution), [1.0, 1.0], rtol=1e-9)
     np.testing.assert_allclose(found.normaliser.value, math.exp(3.0) * math.sqrt(2 * math.pi), rtol=1e-9)
+    np.testing.assert_allclose(found.log_normaliser, 3.0 + 0.5 * math.log(2 * math.pi), rtol=1e-12)
     assert found.divergence.value < 1e-15
     plane = matched(MultivariateNormal, dkl.Density(lambda x: -0.5 * (x**2).sum(-1), support=Vectors(2)))
     np.testing.assert_allclose(plane.distribution.given["covariance"], np.eye(2), rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(plane.normaliser.value, 2 * math.pi, rtol=1e-8)
     # None of its digits is known, and it says so.
     assert 0 <= plane.divergence.value <= plane.divergence.error < 1e-20
+
+
+@pytest.mark.parametrize(
+    ("family", "target", "known", "expected"),
+    [
+        (Poisson, dkl.Probs([0.5, 0.5]), {}, Poisson(0.5)),
+        (Geometric, Poisson(0.5), {}, Geometric(1.0 / 1.5)),
+        (Binomial, Bernoulli(0.3), {"total_count": 3}, Binomial(3, 0.1)),
+        (Exponential, Gamma(1e-3, 1.0), {}, Exponential(1000.0)),
+        (Exponential, Gamma(0.05, 1.0), {}, Exponential(20.0)),
+        (Exponential, Beta(0.01, 0.01), {}, Exponential(2.0)),
+    ],
+)
+def test_most_of_the_mass_at_zero(family, target, known, expected):
+    """Neither a median of 0 is taken for the scale of a mean, nor is mass next to a pole lost."""
+    found = matched(family, target, **known)
+    np.testing.assert_allclose(found.distribution.mean_parameters()[0], expected.mean_parameters()[0], rtol=1e-9)
+    assert found.converged
+
+
+def test_mass_where_numbers_end():
+    found = matched(LogNormal, Gamma(1e-3, 1.0))
+    assert not found.converged
+    assert "neither the member nor the divergence is known" in found.reason
+    assert matched(LogNormal, Gamma(2.0, 1.0)).reason is None
 
 
 def test_drawn_samples_tell_their_error():
@@ -255,8 +282,14 @@ def test_drawn_samples_tell_their_error():
         (InverseGamma, Exponential(1.0), r"the target's E\[1/x\], which InverseGamma must match, is infinite"),
         (VonMises, Normal(0.0, 1.0), "outside the interval"),
         (MultivariateNormal, Dirichlet([1.0, 2.0]), "lives on the simplex of 2 shares, and MultivariateNormal on"),
-        (MultivariateNormal, Normal(0.0, 1.0), "the target is a number and one of MultivariateNormal has 1"),
+        (
+            MultivariateNormal,
+            Normal(0.0, 1.0),
+            r"the target, Normal\(.*\), is a number, and one of MultivariateNormal a vector",
+        ),
         (Normal, dkl.Density(lambda x: 0.0 * x), "is improper"),
+        (Normal, dkl.Density(StudentT(0.1).log_prob), r"E\[x\], which Normal must match, is infinite"),
+        (Categorical, Poisson(3.0), "and a Categorical has finitely many"),
     ],
 )
 def test_every_member_is_infinitely_far(family, target, message):
@@ -268,7 +301,7 @@ def test_no_best_member():
     found = matched(Poisson, dkl.Probs([1.0, 0.0]))
     assert found.distribution is None
     assert found.divergence is None
-    assert 0 <= found.boundary.infimum < 1e-12
+    assert found.boundary.infimum == 0.0
     assert float(found.boundary.near.given["rate"]) < 1e-12
     assert found.to_dict()["boundary"]["near"]["family"] == "Poisson"
 

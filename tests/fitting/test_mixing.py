@@ -182,7 +182,7 @@ def test_collapse_is_told():
     assert gone.distribution is None
     assert gone.boundary.infimum == -math.inf
     assert "give fewer components, or minimum_scale=" in gone.boundary.reason
-    assert gone.to_dict()["boundary"]["infimum"] == -math.inf
+    assert gone.to_dict()["boundary"]["infimum"] is None
     equal = mixed(Gamma, 2, Samples([2.0, 2.0]))
     assert equal.distribution is None
     assert equal.reason.endswith("give fewer components")
@@ -281,3 +281,16 @@ def test_equal_components_are_a_saddle():
     # Where two are no better than one they stay.
     one = mixed(Normal, 2, Normal(1.0, 2.0), initial=Mixture(Normal([1.0, 1.0], [2.0, 2.0]), [0.5, 0.5]))
     np.testing.assert_allclose(one.distribution.components.given["loc"], 1.0, atol=1e-3)
+
+
+@pytest.mark.parametrize("divergence", [dkl.reverse_kl, dkl.js])
+def test_starts_from_nodes(divergence):
+    """The outermost nodes of a quadrature, out to 1e150 with next to no weight, do not spoil the starts."""
+    two = Mixture(Normal([-2.0, 1.5], [0.5, 0.8]), [0.3, 0.7])
+    assert len(starts(Mixture.of(Normal, 2), points(two), 9, np.random.default_rng(0))) == 9
+    found = dkl.fit(Mixture.of(Normal, 2), two, divergence, starts=3)
+    loc, scale = (found.distribution.components.given[name] for name in ("loc", "scale"))
+    order = np.argsort(loc)
+    np.testing.assert_allclose(loc[order], [-2.0, 1.5], rtol=1e-7)
+    np.testing.assert_allclose(scale[order], [0.5, 0.8], rtol=1e-7)
+    assert found.divergence.value < 1e-14

@@ -213,3 +213,14 @@ def test_curvature_against_differences_and_of_a_linear_log_density() -> None:
     np.testing.assert_allclose(gradient[:, 0], -2 * x[:, 0] * np.cosh(x[:, 1]))
     linear = Differentiable(dkl.Density(lambda x: 2.0 * x), NATURAL)
     assert (linear.with_curvature(np.array([[1.0]]))[2] == 0.0).all()
+
+
+def test_far_from_0_it_ends_where_outcomes_are_rounded() -> None:
+    def fitted(m: float, s: float) -> dkl.fitting.Fit:
+        target = dkl.Mixture([Normal(m, s), Normal(m + s, 2.0 * s)], [0.5, 0.5])
+        return dkl.fit(Normal, target, dkl.reverse_kl, method=NATURAL)
+
+    far, near = fitted(1e8, 1e-3), fitted(0.0, 1.0)
+    assert far.converged
+    assert far.details["steps"] < 100
+    assert abs(float(far.distribution.std()) * 1e3 - float(near.distribution.std())) < 1e-3

@@ -654,3 +654,33 @@ def test_filtering_needs_mass() -> None:
         dkl.fit(Normal, target, method=ADF)
     with pytest.raises(TypeError, match="nothing fits Normal"):
         dkl.fit(Normal, NUMBER, dkl.reverse_kl, method=ADF)
+
+
+@pytest.mark.parametrize("factor", [lambda s, i: 10.0 * s**2, lambda s, i: -np.inf + 0.0 * s])
+def test_sites_that_leave_no_distribution_are_named(factor: Callable[..., Any]) -> None:
+    prior = MultivariateNormal(np.zeros(3), np.eye(3))
+    for target in (
+        Product(Normal(0.0, 1.0), Sites(factor)),
+        Product(prior, Sites(factor, projections=np.eye(3))),
+    ):
+        family = Normal if not target.event_shape else MultivariateNormal
+        with pytest.raises(ValueError, match=r"none of the \d sites could be taken up: .* no finite mass"):
+            dkl.fit(family, target, method="expectation propagation")
+
+
+def test_projections_without_a_variance_in_floats() -> None:
+    target = Product(
+        MultivariateNormal(np.zeros(3), np.eye(3)), Sites(lambda s, i: log_ndtr(s), projections=np.full((2, 3), 1e200))
+    )
+    with pytest.raises(ValueError, match="site 0 has a projection so large that its variance"):
+        dkl.fit(MultivariateNormal, target, method="expectation propagation")
+
+
+def test_a_tiny_power_ends_where_rounding_does() -> None:
+    target = Product(Normal(0.0, 1.0), Sites(lambda s, i: log_ndtr((2.0 * i + 1.0) * s), count=3))
+    tiny, small = (
+        dkl.fit(Normal, target, method="expectation propagation", alpha=alpha) for alpha in (1e-8, 1e-5)
+    )  # fmt: skip
+    assert tiny.converged
+    assert tiny.details["sweeps"] < 100
+    assert abs(float(tiny.distribution.mean() - small.distribution.mean())) < 1e-5

@@ -160,3 +160,17 @@ def test_the_guess_does_not_matter() -> None:
     for at, width in ((0.0, 1.0), (50.0, 0.01), (-1e4, 1e3), (-0.5, 1.1)):
         again = tilted(log_ndtr, -2.0, 3.0, (np.array([at]), np.array([width])))
         np.testing.assert_allclose(np.array(again[:3]), np.array(exact[:3]), rtol=1e-11)
+
+
+def test_a_narrow_density_far_from_the_guess_ends_where_its_outcomes_are_rounded() -> None:
+    asked = 0
+
+    def log_density(u: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        nonlocal asked
+        asked += u.size
+        return -0.5 * ((u - 1e6) / 1e-3) ** 2
+
+    made = moments(log_density, lambda u, rows, at, scale: ((u - at) / scale)[None], np.zeros(1), np.ones(1))
+    assert made.found[0]
+    assert asked < 1_000_000
+    assert abs(made.log_mass[0] - math.log(1e-3 * math.sqrt(2.0 * math.pi))) < 1e-6

@@ -43,7 +43,7 @@ from dkl.representations import Counts, FiniteOutcomes, Samples
 #: Starts, if it is not said how many: a third of each kind.
 STARTS = 9
 #: Iterations of one start at most.
-ITERATIONS = 2000
+ITERATIONS = 10_000
 #: What may be left to gain of the mean of −log q, relative to it (to 1, of what is smaller).
 RTOL = 1e-12
 # On the way to telling starts apart less is enough.
@@ -56,6 +56,8 @@ _LLOYD = 8
 _SHARED = 0.1
 # The logarithms of shares are moved by so much to leave a saddle.
 _ASIDE = 0.3
+# Outcomes of less weight, such as the outermost nodes of a quadrature, say nothing of where to start.
+_LIGHT = 1e-30
 # A component of less weight has vanished.
 _VANISHED = 1e-280
 _LOG_TAU = math.log(2.0 * math.pi)
@@ -235,6 +237,9 @@ def starts(
     >>> begun[0].components.given["loc"].round(2).tolist()
     [4.95, 0.45]
     """
+    kept = found.weights > _LIGHT
+    heavy = found.weights[kept]
+    found = replace(found, x=found.x[kept], weights=heavy / heavy.sum())
     mixing = Mixing(family, found, known or {}, minimum_scale)
     made = []
     for k in range(count):
@@ -314,7 +319,7 @@ def expectation_maximisation(problem: Problem) -> Fit | None:
     rtol : float
         What may be left to gain of the mean of −log q, relative to it, or to 1 if it is smaller: 1e-12.
     max_iterations : int
-        Of one start: 2,000.
+        Of one start: 10,000.
     minimum_scale : float
         The least standard deviation of normal components, in every direction: the best mixture under that
         constraint. There is none if it is not asked for.
@@ -503,6 +508,8 @@ def _answered(
         value = float(divergence.value)
     else:
         divergence, normaliser = measured(problem, best.mixture, found)
+        if normaliser is not None:
+            details["log_normaliser"] = found.log_mass
         value = float(divergence.value)
     if found.method == "monte_carlo":
         told.append(f"the optimum is that of {len(found.x)} samples drawn from the target")

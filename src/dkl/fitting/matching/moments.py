@@ -47,9 +47,12 @@ from dkl.supports import Integers, Interval, Vectors
 
 # Of a larger batch only a divergence with a formula is measured.
 _MEASURED = 1024
-# A statistic that is so much larger than its median, and still matters, has no mean.
-_FAR = 1e100
+# A statistic that is so much larger than where all but this tail of the mass lies, and still matters, has no mean.
+_TAIL = 1e-4
+_FAR = 1e75
 _MATTERS = 1e-3
+# Mass that is missing, or lies nearer to a bound than numbers come, up to which the means are still known.
+_LOST = 1e-6
 
 
 def has_means(family: Any) -> bool:
@@ -262,16 +265,41 @@ def by_points(problem: Problem) -> Fit | None:
         finer = distinct(inwards(nodes_beside(problem.target, made, found), support))
         made = members(family, finer.x, finer.weights, problem.known)
     divergence, normaliser = measured(problem, made, found)
-    details, reason = {}, None
+    details: dict[str, Any] = {} if normaliser is None else {"log_normaliser": found.log_mass}
+    reason = None
     if raw.method == "monte_carlo":
         spread = [_spread(t) for t in statistics(family, raw.x, problem.known)]
         details["stderr"] = {name: s / math.sqrt(drawn) for name, s in zip(family.means, spread, strict=True)}
         reason = f"the means are those of {drawn} samples drawn from the target; details['stderr'] has their errors"
     value = float(divergence.value)
+    endless = isinstance(target, Distribution) and float(getattr(target.support, "high", 0.0)) == math.inf
+    if value == math.inf and endless and issubclass(family, Categorical):
+        raise ValueError(
+            f"every member is infinitely far: the target, {target!r}, has mass beyond {int(found.x.max())}, the last "
+            "outcome that counts, and a Categorical has finitely many; fit a family such as Poisson"
+        )
+    at_bound = _at_bound(family, raw, support, problem.known)
+    if at_bound > _LOST:
+        reason = (
+            f"{at_bound:.3g} of the target's mass lies nearer to the bound of {support.name} than numbers come, where "
+            "the statistics are infinite: neither the member nor the divergence is known"
+        )
     return Fit(
-        made, divergence, "moment matching", True, (Optimum(made, value),), normaliser=normaliser, reason=reason,
+        made, divergence, "moment matching", at_bound <= _LOST, (Optimum(made, value),), normaliser=normaliser,
+        reason=reason,
         details=details, problem=problem,
     )  # fmt: skip
+
+
+def _at_bound(family: Any, raw: Points, support: Any, known: Any) -> float:
+    """The mass of nodes that rounding put on a bound of the support, where a statistic is infinite."""
+    if raw.method != "quadrature" or not isinstance(support, Interval) or isinstance(support, Circle):
+        return 0.0
+    on = (raw.x == support.low) | (raw.x == support.high)
+    if not on.any():
+        return 0.0
+    finite = [np.isfinite(t.reshape(len(t), -1)).all(axis=-1) for t in statistics(family, raw.x[on], known)]
+    return float(raw.weights[on][~np.all(finite, axis=0)].sum())
 
 
 def inwards(found: Points, support: Any) -> Points:
@@ -283,13 +311,18 @@ def inwards(found: Points, support: Any) -> Points:
 
 
 def nodes_beside(target: Any, made: Any, found: Points) -> Points:
-    """The nodes of the divergence to a member: they see where its log-density, and so the statistic, is not smooth."""
+    """The nodes of the divergence to a member: they see where its log-density, and so the statistic, is not smooth.
+
+    The same nodes as before, where those lose some of the mass: next to a pole of the density they may.
+    """
     scaled = Scaled(on_host(target), -found.log_mass)
     with np.errstate(all="ignore"):
         panels = integrate(kl, scaled, made, RTOL[scaled.event_ndim], floor=FLOOR).panels
     logs = (panels.log_p + panels.log_w).ravel()
     kept = logs > -700.0
     shares = np.exp(logs[kept])
+    if not abs(shares.sum() - 1.0) <= _LOST:
+        return found
     x = panels.x.reshape(logs.size, *found.x.shape[1:])[kept]
     return replace(found, x=x, weights=shares / shares.sum())
 
@@ -308,7 +341,7 @@ def can_be_seen(target: Any) -> bool:
 
 
 def hold_finite(family: Any, found: Points, known: Any) -> None:
-    """Raise a ValueError if a mean statistic of a quadrature is infinite, or comes from where numbers end."""
+    """Raise a ValueError if a mean statistic is infinite, or that of a quadrature comes from where numbers end."""
     if found.method not in ("quadrature", "exact"):
         return
     with np.errstate(all="ignore"):
@@ -316,15 +349,22 @@ def hold_finite(family: Any, found: Points, known: Any) -> None:
             size = np.abs(t).reshape(len(t), -1).max(axis=-1)
             content = found.weights * size
             total = content.sum()
-            order = np.argsort(size)
-            median = float(size[order][int(np.searchsorted(found.weights[order].cumsum(), 0.5))])
-            far = size > _FAR * max(median, 1e-200)
-            if math.isfinite(total) and content[far].sum() <= _MATTERS * total:
+            finite = math.isfinite(total)
+            if finite and (found.method == "exact" or _far_content(size, found.weights) <= _MATTERS * total):
                 continue
             raise ValueError(
                 f"every member is infinitely far: the target's {name}, which {family.__name__} must match, is infinite "
                 "or comes from where numbers end; fit a family with heavier tails, or bound the target"
             )
+
+
+def _far_content(size: Numbers, weights: Numbers) -> float:
+    """What comes to the mean of a statistic from far beyond nearly all of the mass: the median may be next to 0."""
+    order = np.argsort(size)
+    within = weights[order].cumsum()
+    nearly_all = float(size[order][min(int(np.searchsorted(within, 1.0 - _TAIL)), len(size) - 1)])
+    far = size > _FAR * max(nearly_all, 1e-200)
+    return float((weights[far] * size[far]).sum())
 
 
 def no_member(problem: Problem, found: Points, method: str, none: NoMemberError) -> Fit:
@@ -359,6 +399,8 @@ def _towards(problem: Problem, found: Points) -> tuple[Any, float]:
                 break
     if not seen:
         return None, -math.inf
+    if len(found.x) == 1 and isinstance(support_of(family, found.x, known), Integers) and seen[0][1] < 1e-6:
+        return seen[0][0], 0.0  # all of the mass comes to the one outcome
     falls = len(seen) > 1 and seen[-1][1] - seen[0][1] > 1.0
     return seen[0][0], -math.inf if falls else seen[0][1]
 

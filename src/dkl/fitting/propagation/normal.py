@@ -344,12 +344,19 @@ def covariance_factor(precision: Numbers) -> Numbers:
 
 
 def hold_dependent(rows: Numbers) -> None:
-    """Raise a ValueError if a factor does not depend on the outcome."""
+    """Raise a ValueError if a factor does not depend on the outcome, or its projection has no variance in floats."""
     empty = ~(rows != 0).any(axis=1)
     if empty.any():
         raise ValueError(
             f"site {int(np.flatnonzero(empty)[0])} has a projection of zeros: it does not depend on the outcome, leave "
             "it out"
+        )
+    with np.errstate(over="ignore"):
+        large = ~((rows**2).sum(axis=1) < math.inf)
+    if large.any():
+        raise ValueError(
+            f"site {int(np.flatnonzero(large)[0])} has a projection so large that its variance under the prior is no "
+            "float: divide projections by a constant, and multiply s by it in log_factor"
         )
 
 

@@ -41,6 +41,8 @@ MAX_SWEEPS = 500
 # A step that leads to no distribution is halved this often before it is given up.
 _HALVINGS = 30
 _LEAST_STEP = 1.0 / 64.0
+# What rounding leaves of the moments of a tilted density, in units of its width.
+_ROUNDING = 2e-15
 # As many earlier steps are looked at to choose the next.
 _MEMORY = 6
 # As often quadrature asks each factor for the divergence on a line and in a plane, and how many answers are waited for.
@@ -196,9 +198,11 @@ class _Run:
         self.schedule = problem.option("schedule", "parallel")
         if self.schedule not in ("parallel", "sequential"):
             raise ValueError(f"schedule = {self.schedule!r} must be 'parallel' or 'sequential'")
-        self.rtol = real_number(problem.option("rtol", RTOL), "rtol")
-        if not 0 < self.rtol < 1:
-            raise ValueError(f"rtol = {self.rtol!r} must lie between 0 and 1")
+        rtol = real_number(problem.option("rtol", RTOL), "rtol")
+        if not 0 < rtol < 1:
+            raise ValueError(f"rtol = {rtol!r} must lie between 0 and 1")
+        # A site is the change of the moments divided by α, and so is their rounding.
+        self.rtol = np.maximum(rtol, _ROUNDING / np.abs(alpha))
         self.most = whole_number(problem.option("max_sweeps", MAX_SWEEPS), "max_sweeps")
         self.sites = chosen.start()
         self.state = chosen.state(self.sites)
@@ -223,7 +227,7 @@ class _Run:
             self.trace.append(change)
             if progress is not None:
                 progress(done, self.most, change)
-            if change <= self.rtol:
+            if (found.change <= self.rtol)[found.kept].all():
                 self.converged = bool(found.kept.all())
                 return
             self._adapt()
@@ -283,11 +287,17 @@ class _Run:
         if self.last is None or not self.converged:
             self.last = chosen.matched(self.state, self.sites, np.arange(chosen.count), self.alpha)
         missed = np.flatnonzero(~self.last.kept)
+        if missed.size == chosen.count > 0 and (self.alpha > 0).all() and (self.sites == chosen.start()).all():
+            raise ValueError(
+                f"none of the {chosen.count} sites could be taken up: the prior times each of them, to the power of "
+                "alpha, has no finite mass that is found, as it grows without end or is 0 wherever it was asked; check "
+                "log_factor, or give a narrower prior"
+            )
         if not self.converged:
             change = f"the last step would have moved a site by {self.trace[-1]:.3g} of the approximation's width"
             if self.stuck:
                 said.append(f"not converged: no part of a step leads to a distribution; {change}")
-            elif len(self.trace) == self.most and self.trace[-1] > self.rtol:
+            elif len(self.trace) == self.most and (self.last.change > self.rtol)[self.last.kept].any():
                 said.append(f"not converged in {self.most} sweeps: {change}; try damping, or more max_sweeps")
         if missed.size:
             first = int(missed[0])

@@ -50,6 +50,8 @@ _TRAPEZOID = _STEP * np.arange(-26.0, 27.0)
 # Panels are halved until QUADPACK's bounds of their errors, which the errors themselves stay far below, are this share
 # of the whole.
 _RTOL = 1e-12
+# Where outcomes themselves are rounded no halving helps, and every panel asks for it: so many of a density at most.
+_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -308,6 +310,7 @@ def _integrated(
         middle = 0.5 * (low + high)
         bad = (error > _RTOL * total[:, which]).any(axis=0) & (low < middle) & (middle < high)
         bad &= np.isfinite(error).all(axis=0)
+        bad &= np.bincount(which[bad], minlength=n)[which] <= _AT_ONCE
         good = ~bad
         kept += np.stack([np.bincount(which[good], z[good], minlength=n) for z in whole])
         sizes += np.stack([np.bincount(which[good], z[good], minlength=n) for z in size])

@@ -194,7 +194,8 @@ def _change(one: Distribution, other: Distribution) -> float:
 def of_normal(problem: Problem) -> Fit | None:
     """Fit independent components, or independent blocks of them, to a normal distribution of vectors by reverse KL.
 
-    The best factor of block B beside the others has the precision Λ_BB of the target and a mean that Gauss's and
+    A target that belongs to the family itself, and has no blocks to lose, is its own best fit by every divergence. Else
+    the best factor of block B beside the others has the precision Λ_BB of the target and a mean that Gauss's and
     Seidel's steps bring to the target's own [Bishop 2006, eq. 10.12-10.15]; they begin there.
 
     Options
@@ -208,15 +209,13 @@ def of_normal(problem: Problem) -> Fit | None:
     target: Any = problem.target
     wished = problem.option("blocks", None)
     family = problem.family
-    if (
-        family not in (DiagonalNormal, MultivariateNormal)
-        or not problem.reverse
-        or not isinstance(target, VectorNormal)
-    ):
-        return None
-    if family is MultivariateNormal and wished is None:
+    if family not in (DiagonalNormal, MultivariateNormal) or not isinstance(target, VectorNormal):
         return None
     normal = on_host(target)
+    if wished is None and (family is MultivariateNormal or type(target) is DiagonalNormal):
+        return _of_member(problem, normal)
+    if not problem.reverse:
+        return None
     loc = np.asarray(to_numpy(normal.loc), dtype=float)
     d = loc.size
     blocks = [[i] for i in range(d)] if wished is None else _blocks(wished, d)
@@ -250,6 +249,26 @@ def of_normal(problem: Problem) -> Fit | None:
         (float(divergence),),
         reason=made.reason,
         details={"blocks": blocks, "sweeps": made.details["sweeps"]},
+        problem=problem,
+    )
+
+
+def _of_member(problem: Problem, normal: Any) -> Fit:
+    """The target itself, as a member of the family."""
+    _tolerance(problem.option("rtol", RTOL))
+    fitted = normal
+    if type(normal) is not problem.family:
+        fitted = MultivariateNormal(normal.loc, cholesky=normal._factor())
+    divergence = measure(fitted, fitted, problem.divergence)
+    return Fit(
+        fitted,
+        divergence,
+        "coordinate ascent",
+        True,
+        (Optimum(fitted, float(divergence)),),
+        (float(divergence),),
+        reason="the target is a member of the family",
+        details={"blocks": [list(range(fitted.event_shape[0]))], "sweeps": 0},
         problem=problem,
     )
 

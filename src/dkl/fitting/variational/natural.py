@@ -223,7 +223,7 @@ def followed(
     begun = _widths(here, diagonal)
     trace, halved, taken = [-here.bound], 0, 0
     said = None
-    while taken < settings.steps and here.residual > settings.rtol:
+    while taken < settings.steps and here.residual > _reached(here, settings.rtol, diagonal):
         rho = settings.step_size
         there = _ahead(log_p, here, rho, z, weights, diagonal)
         cuts = 0
@@ -238,7 +238,8 @@ def followed(
         here = there
         log_p.hold_proper(_widths(here, diagonal) / begun)
         trace.append(-here.bound)
-    converged = here.residual <= settings.rtol or (said is not None and here.residual <= math.sqrt(settings.rtol))
+    rtol = _reached(here, settings.rtol, diagonal)
+    converged = here.residual <= rtol or (said is not None and here.residual <= math.sqrt(rtol))
     if not converged and said is None:
         said = f"after {taken} steps the natural gradient is still {here.residual:.2g}: give more steps="
     if converged:
@@ -248,6 +249,12 @@ def followed(
     details = {"steps": taken, "residual": here.residual, "halved": halved, "nodes": len(z)}
     made = _member(family, here, diagonal)
     return Found(made, frame.share, converged, said, tuple(trace), details), here.loc, _widths(here, diagonal)
+
+
+def _reached(here: _Place, rtol: float, diagonal: bool) -> float:
+    """How small a gradient can be asked for: outcomes far from 0 are rounded, in units of the distribution's width."""
+    rounding = float((np.spacing(np.abs(here.loc)) / _widths(here, diagonal)).max())
+    return max(rtol, 2.0 * rounding)
 
 
 def _widths(here: _Place, diagonal: bool) -> Numbers:
