@@ -246,8 +246,9 @@ def test_most_of_the_mass_at_zero(family, target, known, expected):
     assert found.converged
 
 
-def test_mass_where_numbers_end():
-    found = matched(LogNormal, Gamma(1e-3, 1.0))
+@pytest.mark.parametrize(("family", "shape"), [(LogNormal, 1e-3), (Exponential, 1e-6)])
+def test_mass_where_numbers_end(family, shape):
+    found = matched(family, Gamma(shape, 1.0))
     assert not found.converged
     assert "neither the member nor the divergence is known" in found.reason
     assert matched(LogNormal, Gamma(2.0, 1.0)).reason is None
@@ -295,6 +296,12 @@ def test_drawn_samples_tell_their_error():
 def test_every_member_is_infinitely_far(family, target, message):
     with pytest.raises(ValueError, match=message):
         matched(family, target)
+
+
+def test_the_heaviest_tails():
+    for df in (0.05, 0.1):
+        with pytest.raises(ValueError, match=r"E\|x − μ\|, which Laplace must match, is infinite"):
+            matched(Laplace, dkl.Density(StudentT(df).log_prob), loc=0.0)
 
 
 def test_no_best_member():

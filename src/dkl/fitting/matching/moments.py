@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from dkl._array import Array, as_scalar, holds, to_numpy
+from dkl.density import Density
 from dkl.divergences import kl
 from dkl.families.base import Distribution
 from dkl.families.directional import Circle
@@ -50,6 +51,8 @@ _MEASURED = 1024
 # A statistic that is so much larger than where all but this tail of the mass lies, and still matters, has no mean.
 _TAIL = 1e-4
 _FAR = 1e75
+# Statistics beyond this come from where numbers end.
+_END = 1e120
 _MATTERS = 1e-3
 # Mass that is missing, or lies nearer to a bound than numbers come, up to which the means are still known.
 _LOST = 1e-6
@@ -278,14 +281,17 @@ def by_points(problem: Problem) -> Fit | None:
             f"every member is infinitely far: the target, {target!r}, has mass beyond {int(found.x.max())}, the last "
             "outcome that counts, and a Categorical has finitely many; fit a family such as Poisson"
         )
-    at_bound = _at_bound(family, raw, support, problem.known)
-    if at_bound > _LOST:
+    lost = _at_bound(family, raw, support, problem.known)
+    # A family's members are normalised: what is missing of 1 was not seen.
+    if normaliser is not None and not isinstance(target, Density | Mixture):
+        lost = max(lost, abs(float(np.expm1(found.log_mass))))
+    if lost > _LOST:
         reason = (
-            f"{at_bound:.3g} of the target's mass lies nearer to the bound of {support.name} than numbers come, where "
-            "the statistics are infinite: neither the member nor the divergence is known"
+            f"{lost:.3g} of the target's mass lies nearer to a bound, or farther out, than numbers come: neither the "
+            "member nor the divergence is known"
         )
     return Fit(
-        made, divergence, "moment matching", at_bound <= _LOST, (Optimum(made, value),), normaliser=normaliser,
+        made, divergence, "moment matching", lost <= _LOST, (Optimum(made, value),), normaliser=normaliser,
         reason=reason,
         details=details, problem=problem,
     )  # fmt: skip
@@ -363,7 +369,10 @@ def _far_content(size: Numbers, weights: Numbers) -> float:
     order = np.argsort(size)
     within = weights[order].cumsum()
     nearly_all = float(size[order][min(int(np.searchsorted(within, 1.0 - _TAIL)), len(size) - 1)])
-    far = size > _FAR * max(nearly_all, 1e-200)
+    median = float(size[order][min(int(np.searchsorted(within, 0.5)), len(size) - 1)])
+    # Of the heaviest tails no node lies far beyond nearly all of the mass: they reach to where numbers end themselves.
+    end = max(_END, 1e100 * median)
+    far = size > min(_FAR * max(nearly_all, 1e-200), end)
     return float((weights[far] * size[far]).sum())
 
 
