@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import dkl
-from dkl.families import Gamma, MultivariateNormal, Normal
+from dkl.families import Gamma, MultivariateNormal, Normal, StudentT
 from dkl.supports import Vectors
 
 TWO = dkl.Mixture(Normal([-3.0, 3.0], [1.0, 1.0]), [0.5, 0.5])
@@ -89,3 +89,14 @@ def test_every_answer_is_json() -> None:
 def test_a_density_without_samples_in_high_dimension_drops_nothing_that_is_known() -> None:
     fit = dkl.fit(MultivariateNormal, dkl.Density(lambda x: -(x**2).sum(-1), support=Vectors(3)), dkl.reverse_kl)
     assert fit.dropped == ()
+
+
+def test_where_nothing_fits_every_method_says_why() -> None:
+    with pytest.raises(TypeError) as told:
+        dkl.fit(StudentT, dkl.Samples([0.1, 0.7, 2.0]), dkl.Renyi(2.0))
+    reasons = str(told.value)
+    assert (
+        "moment matching, maximum likelihood, expectation maximisation (each minimises KL(target‖fit) alone)" in reasons
+    )
+    assert "direct minimisation needs a density, a list of outcomes or counts" in reasons
+    assert "stochastic gradient, variational bound (each is for normal families alone)" in reasons

@@ -35,7 +35,7 @@ from dkl.families import (
     Weibull,
 )  # fmt: skip
 from dkl.fitting import Fit, Product, Sites
-from dkl.fitting.problem import Problem
+from dkl.fitting.problem import DeclinedError, Problem
 from dkl.fitting.propagation.sweeps import accelerated, assumed_density_filtering, expectation_propagation
 
 EP, ADF = "expectation propagation", "assumed density filtering"
@@ -561,17 +561,20 @@ def test_what_answers_where() -> None:
     line = Product(Normal(0.0, 1.0), probit(np.ones(1)))
     for order in (0.5, 1.0):
         problem = Problem(Normal, line, dkl.Alpha(order))
-        assert expectation_propagation(problem) is None
-        assert assumed_density_filtering(problem) is None
-        assert expectation_propagation(problem.with_(method=EP)) is not None
+        for method in (expectation_propagation, assumed_density_filtering):
+            with pytest.raises(DeclinedError, match=r"by its name|minimises KL\(target‖fit\) alone"):
+                method(problem)
+        assert expectation_propagation(problem.with_(method=EP)).method == EP
     space = Product(MultivariateNormal(np.zeros(3), np.eye(3)), probit(np.ones(3), np.eye(3)))
     assert dkl.fit(MultivariateNormal, space).method == EP
     assert dkl.fit(MultivariateNormal, space, dkl.Alpha(0.5)).method == EP
-    for order in (0.0, -1.0):
-        assert expectation_propagation(Problem(MultivariateNormal, space, dkl.Alpha(order))) is None
+    for order, why in ((0.0, "α other than 0"), (-1.0, "below α = 0")):
+        with pytest.raises(DeclinedError, match=why):
+            expectation_propagation(Problem(MultivariateNormal, space, dkl.Alpha(order)))
     # Of what EP has no steps for, other methods are asked.
     for prior in (StudentT(3.0, 0.0, 1.0), LogNormal(0.0, 1.0)):
-        assert expectation_propagation(Problem(Normal, Product(prior, probit(np.ones(1))), dkl.kl)) is None
+        with pytest.raises(DeclinedError, match=r"by its name|must be a Normal"):
+            expectation_propagation(Problem(Normal, Product(prior, probit(np.ones(1))), dkl.kl))
 
 
 NUMBER = Product(Normal(0.0, 1.0), probit(np.ones(2), count=2))
@@ -615,7 +618,7 @@ FACTORS = probit(np.ones(2), np.eye(2))
             Product(MultivariateNormal([0.0, 0.0], np.eye(2)), probit(np.ones(2), np.array([[1.0, 1.0], [0.0, 0.0]]))),
             {}, ValueError, "site 1 has a projection of zeros",
         ),
-        (Normal, Normal(0.0, 1.0), {}, TypeError, "nothing fits Normal to Normal.* tried expectation propagation"),
+        (Normal, Normal(0.0, 1.0), {}, TypeError, "by kl: expectation propagation needs a product of factors"),
         (Poisson, Product(Poisson(2.0), Sites(lambda s, i: -s)), {}, TypeError, "must be a Poisson"),
         (VonMises, Product(VonMises(0.0, 2.0), Sites(lambda s, i: -s)), {}, TypeError, "must be a VonMises"),
     ],

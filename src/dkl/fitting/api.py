@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from dkl._array import to_numpy
 from dkl.density import Density
 from dkl.divergences import Divergence, kl
 from dkl.families.base import Distribution
-from dkl.fitting.problem import METHODS, Problem, candidates, options_of
+from dkl.fitting.problem import METHODS, DeclinedError, Problem, candidates, name_of, options_of
 from dkl.fitting.result import Fit
 from dkl.representations import FiniteOutcomes, Probs, Representation, Samples, interpret
 
@@ -97,20 +98,25 @@ def fit(
 
 def solved(problem: Problem) -> Fit:
     """The fit of one target by the first method that does not decline."""
-    tried = candidates(problem.method, problem.options)
-    for entry in tried:
-        made = entry.fit(problem)
-        if made is not None:
-            return made
-    named = getattr(problem.family, "__name__", repr(problem.family))
+    declined: dict[str, list[str]] = {}  # the methods, by the reason
+    for entry in candidates(problem.method, problem.options):
+        try:
+            return entry.fit(problem)
+        except DeclinedError as why:
+            methods = declined.setdefault(str(why), [])
+            methods += [entry.method] * (entry.method not in methods)
     target = repr(problem.target)
-    methods = ", ".join(dict.fromkeys(entry.method for entry in tried)) or "nothing"
+    reasons = "; ".join(
+        f"{methods[0]} {why}" if len(methods) == 1 else f"{', '.join(methods)} (each {why})"
+        for why, methods in declined.items()
+    )
     given = f" with {' and '.join(problem.options)}" if problem.options else ""
     others = "" if problem.method is None else "; other methods may"
     if problem.forward and isinstance(problem.target, Density):
         others += "; a density that nobody can draw from, in more than two dimensions, is fitted by dkl.reverse_kl"
     raise TypeError(
-        f"nothing fits {named} to {target:.200} by {problem.divergence.name}{given}; tried {methods}{others}"
+        f"nothing fits {name_of(problem.family)} to {target:.200} by {problem.divergence.name}{given}: "
+        f"{reasons or 'no method takes that'}{others}"
     )
 
 
@@ -129,8 +135,7 @@ def _problem(
     rest = {name: value for name, value in options.items() if name not in fixed}
     missing = [name for name in fixed if name not in known]
     if missing:
-        named = getattr(family, "__name__", repr(family))
-        raise TypeError(f"{named} keeps {' and '.join(missing)} fixed: give {'=…, '.join(missing)}=…")
+        raise TypeError(f"{name_of(family)} keeps {' and '.join(missing)} fixed: give {'=…, '.join(missing)}=…")
     taken = options_of(method)
     for name in rest:
         if name not in taken:
@@ -148,7 +153,7 @@ def _problem(
         of_density = ", such as support=dkl.supports.Vectors(2)" if isinstance(read, Density) else ""
         raise ValueError(
             f"an outcome of the target, {read!r}, is {forms[outcome]}, and one of "
-            f"{getattr(family, '__name__', family)} {forms[int(family.event_ndim)]}: both must be alike{of_density}"
+            f"{name_of(family)} {forms[int(family.event_ndim)]}: both must be alike{of_density}"
         )
     return Problem(family, read, divergence, known, int(seed), rest, method)
 
@@ -194,9 +199,9 @@ def _row(target: Representation, row: tuple[int, ...], shape: tuple[int, ...]) -
 def _at_once(problem: Problem) -> Fit | None:
     """The fit of a whole batch by the first way that takes one."""
     for entry in candidates(problem.method, problem.options):
-        made = entry.fit(problem) if entry.batched else None
-        if made is not None:
-            return made
+        if entry.batched:
+            with suppress(DeclinedError):  # then its targets are fitted one by one
+                return entry.fit(problem)
     return None
 
 

@@ -1,8 +1,8 @@
 """What is to be fitted to what, and the methods that can: each one decorated function.
 
-A method is a function of a :class:`Problem` that returns a :class:`dkl.fitting.result.Fit`, or None to decline. It is
-registered with :func:`fitter` under the name that the field gives it; without ``method=`` the first that does not
-decline answers.
+A method is a function of a :class:`Problem` that returns a :class:`dkl.fitting.result.Fit`, or declines with the
+reason (:func:`need`). It is registered with :func:`fitter` under the name that the field gives it; without ``method=``
+the first that does not decline answers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,34 @@ METHODS = (
     "variational bound",
 )
 
-Fitter = Callable[["Problem"], "Fit | None"]
+Fitter = Callable[["Problem"], "Fit"]
+
+#: What more than one method needs, in the words of :func:`need`.
+FORWARD = "minimises KL(target‖fit) alone"
+REVERSE = "minimises KL(fit‖target) alone"
+
+
+class DeclinedError(Exception):
+    """A method is not for a problem; the text completes a sentence that begins with the method's name."""
+
+
+def need(met: bool, otherwise: str) -> None:
+    """Decline a problem, unless what the method needs is met.
+
+    Parameters
+    ----------
+    met : bool
+    otherwise : str
+        Why it declines: a clause that follows the method's name, such as "is for normal families alone".
+
+    Raises
+    ------
+    DeclinedError
+        If it is not met.
+    """
+    if not met:
+        raise DeclinedError(otherwise)
+
 
 #: An option that every method may be given: those without steps have nothing to tell.
 ANYWHERE = frozenset({"progress"})
@@ -152,6 +179,11 @@ def candidates(method: str | None, options: Iterable[str] = ()) -> list[Entry]:
     """The ways to try, in their order: those of the method, if one is asked for, that take all the options given."""
     wanted = [entry for entry in _entries if method in (None, entry.method) and entry.takes.issuperset(options)]
     return sorted(wanted, key=lambda entry: METHODS.index(entry.method))
+
+
+def name_of(family: Any) -> str:
+    """The name of a family in a message."""
+    return getattr(family, "__name__", repr(family))
 
 
 def whole_number(value: Any, name: str, least: int = 1) -> int:

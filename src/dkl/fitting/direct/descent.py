@@ -23,13 +23,14 @@ from dkl.families.directional import Unrolled, VonMises
 from dkl.families.exponential import ExponentialFamily
 from dkl.families.outcomes import Categorical
 from dkl.fitting.direct.coordinates import around, distance
-from dkl.fitting.direct.objective import Objective, applies
+from dkl.fitting.direct.objective import Objective, visible
 from dkl.fitting.direct.starts import starts
 from dkl.fitting.measuring import divergence_to, normaliser, tolerance
 from dkl.fitting.points import Points, Scaled, on_host, points
-from dkl.fitting.problem import Problem, fitter, whole_number
+from dkl.fitting.problem import Problem, fitter, need, whole_number
 from dkl.fitting.result import Boundary, Fit, Optimum
 from dkl.methods import measure
+from dkl.methods.by_row import decided
 from dkl.methods.nodes import Numbers
 from dkl.mixture import Mixture
 from dkl.representations import FiniteOutcomes
@@ -81,7 +82,7 @@ class Descent:
 
 
 @fitter("direct minimisation", takes=("starts", "rtol", "progress"))
-def direct(problem: Problem) -> Fit | None:
+def direct(problem: Problem) -> Fit:
     """Minimise the divergence itself, for numbers, whole numbers and vectors of length 2.
 
     Options
@@ -94,26 +95,25 @@ def direct(problem: Problem) -> Fit | None:
         Called with the starts done and all of them.
     """
     target = minimised(problem)
-    if target is None:
-        return None
     seen, normalised = prepared(target)
     count = whole_number(problem.option("starts", STARTS[target.event_ndim]), "starts")
     return descended(problem, normalised, seen, begun(problem, normalised, seen, count))
 
 
 def minimised(problem: Problem) -> Any:
-    """The target as a distribution of NumPy's, if direct minimisation is for it; else None."""
+    """The target as a distribution of NumPy's, if direct minimisation is for it; else it declines."""
     target: Any = problem.target
     if isinstance(target, FiniteOutcomes):
         target = listed(points(target))
-    if not isinstance(target, Distribution):
-        return None
+    need(isinstance(target, Distribution), "needs a density, a list of outcomes or counts")
     target = on_host(target)
     if isinstance(target, VonMises) and problem.family is not VonMises:
         target = Unrolled.of(target)  # beside numbers an angle is one from −π to π
-    if problem.family is Categorical or not applies(problem.divergence, target):
-        return None
-    return target if int(problem.family.event_ndim) == target.event_ndim else None
+    need(problem.family is not Categorical, "knows no gradients of a Categorical")
+    need(decided(problem.divergence), f"needs a sum of terms, and no sum decides {problem.divergence.name}")
+    need(visible(target), "looks at numbers, whole numbers and vectors of length 2 alone")
+    need(int(problem.family.event_ndim) == target.event_ndim, "needs outcomes of the family's own shape")
+    return target
 
 
 def listed(of: Points) -> Density:

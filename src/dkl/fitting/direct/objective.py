@@ -63,9 +63,14 @@ class Places:
 
 def applies(divergence: Divergence, target: Distribution) -> bool:
     """Whether a divergence is a sum of terms, and a target one that sums or quadrature can look at."""
+    return decided(divergence) and visible(target)
+
+
+def visible(target: Distribution) -> bool:
+    """Whether sums or quadrature can look at a target."""
     support = target.support
     plane = type(support) is Vectors and support.dimension == 2
-    return decided(divergence) and (plane or isinstance(support, Interval | Integers))
+    return plane or isinstance(support, Interval | Integers)
 
 
 class Objective:

@@ -21,7 +21,7 @@ from dkl.fitting.direct.coordinates import distance
 from dkl.fitting.direct.descent import STARTS, begun, descend, descended, minimised, prepared
 from dkl.fitting.measuring import RTOL, estimated
 from dkl.fitting.points import Points
-from dkl.fitting.problem import Problem, whole_number
+from dkl.fitting.problem import DeclinedError, Problem, name_of, whole_number
 from dkl.fitting.result import Fit, Optimum, shown
 
 # How much better another branch has to be for a jump, relative.
@@ -102,12 +102,12 @@ def path(problem: Problem, alphas: Sequence[float], *, progress: Any = None) -> 
     wanted = sorted({real_number(a, f"alphas[{k}]") for k, a in enumerate(alphas)})
     if len(wanted) < 2 or not all(map(math.isfinite, wanted)):
         raise ValueError(f"alphas must be two different finite numbers at least, got {list(alphas)}")
-    target = minimised(problem.with_(divergence=Alpha(wanted[0])))
-    if target is None:
+    try:
+        target = minimised(problem.with_(divergence=Alpha(wanted[0])))
+    except DeclinedError as why:
         raise ValueError(
-            f"the path of a {problem.family.__name__} needs direct minimisation, which takes numbers and vectors of "
-            f"length 2 with a density, not {problem.target!r}"
-        )
+            f"{name_of(problem.family)} has no path to {problem.target!r}: it needs direct minimisation, which {why}"
+        ) from why
     seen, normalised = prepared(target)
     count = whole_number(problem.option("starts", STARTS[target.event_ndim]), "starts")
     # What was to be told of the fit is not to be told of the path's.

@@ -31,7 +31,7 @@ from dkl.fitting.matching.members import NoMemberError, distinct, hold_support, 
 from dkl.fitting.matching.moments import has_means, no_member, of_batch
 from dkl.fitting.measuring import of_shares
 from dkl.fitting.points import Points, points
-from dkl.fitting.problem import Problem, fitter
+from dkl.fitting.problem import FORWARD, DeclinedError, Problem, fitter, need
 from dkl.fitting.result import Fit, Optimum
 from dkl.methods.nodes import Numbers
 from dkl.representations import Counts, Samples, outcomes
@@ -44,29 +44,29 @@ _AWAY = 25.0
 
 
 @fitter("maximum likelihood", takes=("weights",), batched=True)
-def at_once(problem: Problem) -> Fit | None:
-    """Rows of samples, all by one formula; None for anything else, and where one of them has no best member."""
+def at_once(problem: Problem) -> Fit:
+    """Rows of samples, all by one formula; for nothing else, nor where one of them has no best member."""
     family, target = problem.family, problem.target
-    if not (problem.forward and has_means(family) and isinstance(target, Samples)) or issubclass(family, Categorical):
-        return None
+    need(problem.forward, FORWARD)
+    if not isinstance(target, Samples):
+        raise DeclinedError("needs samples or counts")
+    need(has_means(family) and not issubclass(family, Categorical), "has no formula for a batch of this family")
     x = np.asarray(to_numpy(target.array), dtype=float)
     leading = x.ndim - 1 - family.event_ndim
-    if leading < 1 or x.size == 0:
-        return None
+    need(leading >= 1 and x.size > 0, "is for batches here")
     flat = x.reshape(-1, *x.shape[leading + 1 :])
     support = support_of(family, flat, problem.known)
     # What is wrong with an entry is told of its row alone.
-    if not (np.isfinite(flat).all() and np.asarray(support.contains(namespace_of(), flat)).all()):
-        return None
-    if not all(np.isfinite(t).all() for t in statistics(family, flat, problem.known)):
-        return None
+    inside = np.isfinite(flat).all() and np.asarray(support.contains(namespace_of(), flat)).all()
+    need(bool(inside), "is for outcomes inside the family's support")
+    need(all(np.isfinite(t).all() for t in statistics(family, flat, problem.known)), "needs finite statistics")
     one = x[(0,) * leading]
     found = points(Samples(one), weights=problem.option("weights", None))
     weights = np.broadcast_to(found.weights, x.shape[: leading + 1])
     try:
         made = members(family, x, weights, problem.known)
-    except NoMemberError:
-        return None  # which row, and why, is told one by one
+    except NoMemberError as none:
+        raise DeclinedError("has no best member for one of the rows") from none  # which, and why, is told one by one
     spread = made.log_prob(np.moveaxis(x, leading, 0))
     log_likelihood = np.tensordot(found.weights, spread, axes=(0, 0))
     error = np.sqrt(np.tensordot(found.weights, (spread - log_likelihood) ** 2, axes=(0, 0)) / found.size)
@@ -84,7 +84,7 @@ _OF_SHARES = "the divergence is that from the observed shares"
 
 
 @fitter("maximum likelihood", takes=("weights",))
-def likeliest(problem: Problem) -> Fit | None:
+def likeliest(problem: Problem) -> Fit:
     """Of samples or counts: the member of the greatest likelihood.
 
     ``weights`` are those of samples, non-negative. ``details["log_likelihood"]`` is the mean of log q over the
@@ -92,10 +92,10 @@ def likeliest(problem: Problem) -> Fit | None:
     equal observations, there is no member, and ``boundary`` says where it grows.
     """
     family, target = problem.family, problem.target
-    if not (problem.forward and isinstance(target, Samples | Counts) and isinstance(family, type)):
-        return None
-    if not has_means(family) and family not in _SOLVERS:
-        return None
+    need(problem.forward, FORWARD)
+    need(isinstance(target, Samples | Counts), "needs samples or counts")
+    need(isinstance(family, type), "of a mixture is expectation maximisation")
+    need(has_means(family) or family in _SOLVERS, f"is not known of {family.__name__}")
     raw = points(target, weights=problem.option("weights", None))
     hold_support(family, target, raw, problem.known)
     count = observations(target, raw)

@@ -31,10 +31,10 @@ from dkl.families.multivariate import DiagonalNormal, MultivariateNormal
 from dkl.families.normal import LogNormal, Normal
 from dkl.fitting.matching.likelihood import hold_open, observations, observed
 from dkl.fitting.matching.members import CENTRED, NoMemberError, distinct, hold_support, members, statistics, support_of
-from dkl.fitting.matching.moments import can_be_seen, has_means, hold_finite, inwards, no_member
+from dkl.fitting.matching.moments import MEANS, SEEN, can_be_seen, has_means, hold_finite, inwards, no_member
 from dkl.fitting.measuring import measured, of_shares
 from dkl.fitting.points import DRAWN, Points, points
-from dkl.fitting.problem import Problem, fitter, whole_number
+from dkl.fitting.problem import FORWARD, Problem, fitter, need, whole_number
 from dkl.fitting.result import Boundary, Fit, Optimum
 from dkl.methods.nodes import Numbers
 from dkl.mixture import Mixture, MixtureFamily
@@ -306,7 +306,7 @@ def _nearest(places: Numbers, centres: Numbers) -> Any:
     "expectation maximisation",
     takes=("initial", "max_iterations", "minimum_scale", "progress", "rtol", "samples", "starts", "weights"),
 )
-def expectation_maximisation(problem: Problem) -> Fit | None:
+def expectation_maximisation(problem: Problem) -> Fit:
     """Of mixture families whose components are matched by their means: every local optimum that the starts lead to.
 
     Options
@@ -331,10 +331,10 @@ def expectation_maximisation(problem: Problem) -> Fit | None:
         Called with the starts done and all of them.
     """
     family, target = problem.family, problem.target
-    if not (problem.forward and isinstance(family, MixtureFamily) and has_means(family.component)):
-        return None
-    if not (isinstance(target, Samples | FiniteOutcomes) or can_be_seen(target)):
-        return None
+    need(problem.forward, FORWARD)
+    need(isinstance(family, MixtureFamily), "is for families of mixtures, dkl.Mixture.of(family, k)")
+    need(has_means(family.component), MEANS)
+    need(isinstance(target, Samples | FiniteOutcomes) or can_be_seen(target), SEEN)
     floor, rtol, limit = _wished(problem)
     raw = points(
         target, rng=problem.rng(), weights=problem.option("weights", None),

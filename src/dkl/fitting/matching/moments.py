@@ -37,7 +37,7 @@ from dkl.fitting.matching.members import (
 )
 from dkl.fitting.measuring import RTOL, measured
 from dkl.fitting.points import DRAWN, Points, Scaled, on_host, points
-from dkl.fitting.problem import Problem, fitter, whole_number
+from dkl.fitting.problem import FORWARD, Problem, fitter, need, whole_number
 from dkl.fitting.result import Boundary, Fit, Optimum
 from dkl.methods import measure
 from dkl.methods.nodes import Numbers
@@ -58,25 +58,28 @@ _MATTERS = 1e-3
 _LOST = 1e-6
 
 
+MEANS = "needs a family whose members are known by the means of their statistics"
+SEEN = "needs outcomes, or a density on numbers or in the plane, or one to draw from"
+
+
 def has_means(family: Any) -> bool:
     """Whether every mean of its statistics belongs to a member."""
     return isinstance(family, type) and issubclass(family, MeanParametrised) and not issubclass(family, LowRankNormal)
 
 
 @fitter("moment matching", batched=True)
-def closed(problem: Problem) -> Fit | None:
-    """By the formulas of the target's means, for a whole batch at once; None where there is none.
+def closed(problem: Problem) -> Fit:
+    """By the formulas of the target's means, for a whole batch at once.
 
     They are known of a member of the same family with equal known parameters (which is its own best member), of a
     mixture of such members, of every distribution with a mean and a variance for normal families, and of a list of
     outcomes for :class:`~dkl.families.Categorical`. Parameters stay in the target's array library, with gradients.
     """
     family, target = problem.family, problem.target
-    if not (problem.forward and has_means(family)):
-        return None
+    need(problem.forward, FORWARD)
+    need(has_means(family), MEANS)
     made = _closed(family, target, problem.known)
-    if made is None:
-        return None
+    need(made is not None, "has no formula for the target's means")
     shape = tuple(made.batch_shape)
     size = math.prod(shape)
     divergence, reason = None, None
@@ -242,17 +245,17 @@ def _vector_moments(target: Any, full: bool) -> tuple[Array, Array] | None:
 
 
 @fitter("moment matching", takes=("samples",))
-def by_points(problem: Problem) -> Fit | None:
+def by_points(problem: Problem) -> Fit:
     """By the means over the target's outcomes, the nodes of its quadrature, or samples drawn from it.
 
     ``samples`` says how many are drawn where nothing else can look at the target (65,536 if not given); then
     ``details["stderr"]`` holds the standard errors of the matched means.
     """
     family, target = problem.family, problem.target
-    if not (problem.forward and has_means(family)) or isinstance(target, Counts):
-        return None
-    if not (isinstance(target, FiniteOutcomes) or can_be_seen(target)):
-        return None
+    need(problem.forward, FORWARD)
+    need(has_means(family), MEANS)
+    need(not isinstance(target, Counts), "of counts is maximum likelihood")
+    need(isinstance(target, FiniteOutcomes) or can_be_seen(target), SEEN)
     drawn = whole_number(problem.option("samples", DRAWN), "samples", 2)
     raw = points(target, rng=problem.rng(), samples=drawn)
     hold_support(family, target, raw, problem.known)

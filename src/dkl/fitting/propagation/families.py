@@ -12,7 +12,7 @@ from dkl.families.exponential import ExponentialFamily
 from dkl.families.multivariate import DiagonalNormal, MultivariateNormal, VectorNormal
 from dkl.families.normal import Normal
 from dkl.fitting.points import on_host
-from dkl.fitting.problem import Problem
+from dkl.fitting.problem import DeclinedError, Problem
 from dkl.fitting.propagation.normal import EachNormal, WholeNormal
 from dkl.fitting.propagation.products import Product, Sites, each_of
 from dkl.fitting.propagation.scalar import ScalarFamily
@@ -36,11 +36,13 @@ _KNOWN: dict[type, _Known] = {
 }
 
 
-def approximation(problem: Problem, target: Product) -> Approximation | None:
-    """The steps of a family for a product; None where there are none.
+def approximation(problem: Problem, target: Product) -> Approximation:
+    """The steps of a family for a product.
 
     Raises
     ------
+    DeclinedError
+        If there are none.
     TypeError
         If a method was asked for by name, and the prior or a site does not go with the family.
     ValueError
@@ -49,11 +51,11 @@ def approximation(problem: Problem, target: Product) -> Approximation | None:
     family, method = problem.family, problem.method
     known = _known(family)
     if known is None:
-        return None
+        raise DeclinedError("is for normal families and exponential families of numbers")
     prior = on_host(target.prior)
     if not _is(prior, known.prior):
         if method is None:
-            return None
+            raise DeclinedError(f"starts at the prior, which must be a {known.prior.__name__}")
         raise TypeError(
             f"{method} starts at the prior, which must be a {known.prior.__name__} for a fit of {family.__name__}, got "
             f"{prior!r}: give a wide proper one, and the rest of it as a site"
@@ -71,7 +73,7 @@ def approximation(problem: Problem, target: Product) -> Approximation | None:
             groups.append(group)
         elif prior.event_shape:
             if method is None:
-                return None
+                raise DeclinedError(f"needs projections of sites[{k}], a distribution of vectors that is not normal")
             raise TypeError(
                 f"sites[{k}], {group!r}, is a distribution of vectors that is not normal: if it depends on the vector "
                 "by single numbers, give it as dkl.fitting.Sites with projections"

@@ -27,7 +27,7 @@ from dkl._array import real_number, to_numpy
 from dkl.families.base import Distribution
 from dkl.fitting.measuring import measured
 from dkl.fitting.points import points
-from dkl.fitting.problem import Problem, fitter, whole_number
+from dkl.fitting.problem import FORWARD, DeclinedError, Problem, fitter, need, whole_number
 from dkl.fitting.propagation.families import approximation
 from dkl.fitting.propagation.products import Product
 from dkl.fitting.propagation.sites import Approximation, Matched
@@ -36,6 +36,7 @@ from dkl.methods import measure
 from dkl.methods.nodes import Numbers
 
 _EP, _ADF = "expectation propagation", "assumed density filtering"
+_PRODUCT = "needs a product of factors, dkl.fitting.Product"
 RTOL = 1e-10
 MAX_SWEEPS = 500
 # A step that leads to no distribution is halved this often before it is given up.
@@ -53,7 +54,7 @@ Progress = Callable[[int, int, float], Any]
 
 
 @fitter(_EP, takes=("alpha", "damping", "schedule", "rtol", "max_sweeps", "progress"))
-def expectation_propagation(problem: Problem) -> Fit | None:
+def expectation_propagation(problem: Problem) -> Fit:
     """Replace every factor by a site that keeps the moments, again and again until nothing moves.
 
     For KL(target‖fit) of products of more than two dimensions, and for an α-divergence power EP; if asked for by its
@@ -112,23 +113,22 @@ def expectation_propagation(problem: Problem) -> Fit | None:
     (True, -2.6697)
     """
     alpha, target = problem.alpha, problem.target
-    if not isinstance(target, Product) or alpha is None:
-        return None
-    if alpha == 0.0 and "alpha" not in problem.options:
-        return None
-    # The divergence itself is minimised where it can be, and no step from a prior leads below 0.
-    if problem.method is None and (target.event_shape in _SEEN or alpha < 0):
-        return None
+    if not isinstance(target, Product):
+        raise DeclinedError(_PRODUCT)
+    if alpha is None or (alpha == 0.0 and "alpha" not in problem.options):
+        raise DeclinedError("matches the moments that KL(target‖fit) and α-divergences of α other than 0 ask for")
+    if problem.method is None:
+        seen = target.event_shape in _SEEN
+        need(not seen, "is tried by its name alone where the divergence itself can be minimised")
+        need(alpha > 0, "is tried below α = 0 by its name alone: no step leads there from a prior")
     chosen = approximation(problem, target)
-    if chosen is None:
-        return None
     run = _Run(problem, chosen, _powers(problem.option("alpha", alpha), chosen.count))
     run.go()
     return run.answer()
 
 
 @fitter(_ADF, takes=("progress",))
-def assumed_density_filtering(problem: Problem) -> Fit | None:
+def assumed_density_filtering(problem: Problem) -> Fit:
     """Take up one factor after the other, each once.
 
     The approximation so far times the next factor is replaced by the member with its moments. The answer depends on the
@@ -156,11 +156,11 @@ def assumed_density_filtering(problem: Problem) -> Fit | None:
     True
     """
     target = problem.target
-    if problem.method != _ADF or not isinstance(target, Product) or not problem.forward:
-        return None
+    if not isinstance(target, Product):
+        raise DeclinedError(_PRODUCT)
+    need(problem.forward, FORWARD)
+    need(problem.method == _ADF, "depends on the order of the factors, and must be asked for by its name")
     chosen = approximation(problem, target)
-    if chosen is None:
-        return None
     progress: Progress | None = problem.option("progress", None)
     sites = chosen.start()
     state = chosen.state(sites)

@@ -25,7 +25,7 @@ from dkl.families.gamma import Gamma
 from dkl.families.multivariate import LOG_TAU, DiagonalNormal, MultivariateNormal, VectorNormal
 from dkl.families.normal import Normal
 from dkl.fitting.points import on_host, points
-from dkl.fitting.problem import Problem, fitter, whole_number
+from dkl.fitting.problem import REVERSE, Problem, fitter, need, whole_number
 from dkl.fitting.result import Fit, Optimum
 from dkl.methods import measure
 from dkl.methods.nodes import Numbers
@@ -191,7 +191,7 @@ def _change(one: Distribution, other: Distribution) -> float:
 
 
 @fitter("coordinate ascent", takes=("blocks", "rtol"))
-def of_normal(problem: Problem) -> Fit | None:
+def of_normal(problem: Problem) -> Fit:
     """Fit independent components, or independent blocks of them, to a normal distribution of vectors by reverse KL.
 
     A target that belongs to the family itself, and has no blocks to lose, is its own best fit by every divergence. Else
@@ -209,13 +209,12 @@ def of_normal(problem: Problem) -> Fit | None:
     target: Any = problem.target
     wished = problem.option("blocks", None)
     family = problem.family
-    if family not in (DiagonalNormal, MultivariateNormal) or not isinstance(target, VectorNormal):
-        return None
+    need(family in (DiagonalNormal, MultivariateNormal), "is for DiagonalNormal and MultivariateNormal alone")
+    need(isinstance(target, VectorNormal), "is for normal targets, or your own updates: dkl.fitting.coordinate_ascent")
     normal = on_host(target)
     if wished is None and (family is MultivariateNormal or type(target) is DiagonalNormal):
         return _of_member(problem, normal)
-    if not problem.reverse:
-        return None
+    need(problem.reverse, REVERSE)
     loc = np.asarray(to_numpy(normal.loc), dtype=float)
     d = loc.size
     blocks = [[i] for i in range(d)] if wished is None else _blocks(wished, d)

@@ -22,7 +22,7 @@ from dkl.estimate import Estimate
 from dkl.families.multivariate import DiagonalNormal, MultivariateNormal
 from dkl.families.normal import Normal
 from dkl.fitting.points import points
-from dkl.fitting.problem import Problem, fitter, whole_number
+from dkl.fitting.problem import DeclinedError, Problem, fitter, need, whole_number
 from dkl.fitting.result import Fit, Optimum
 from dkl.fitting.variational.differentiable import library
 from dkl.fitting.variational.gradient import learning_rate
@@ -48,7 +48,7 @@ _SAME = 0.2
 
 
 @fitter("variational bound", takes=("steps", "samples", "starts", "hidden", "learning_rate", "progress"))
-def variational_bound(problem: Problem) -> Fit | None:
+def variational_bound(problem: Problem) -> Fit:
     """Fit a normal distribution to samples by any f-divergence, against a critic.
 
     ``Fit.divergence`` is a lower bound, on a half of the samples that is held out: the divergence from their source may
@@ -71,10 +71,10 @@ def variational_bound(problem: Problem) -> Fit | None:
         Called with the steps done and all of them.
     """
     target = problem.target
-    if not isinstance(target, Samples) or problem.family not in (Normal, DiagonalNormal, MultivariateNormal):
-        return None
-    if not isinstance(problem.divergence, Csiszar) or "weights" in problem.options:
-        return None
+    need(isinstance(target, Samples), "needs samples")
+    need(problem.family in (Normal, DiagonalNormal, MultivariateNormal), "is for normal families alone")
+    if not isinstance(problem.divergence, Csiszar):
+        raise DeclinedError(f"bounds f-divergences alone, and {problem.divergence.name} is none")
     library("variational bound")
     from dkl.fitting.variational.adversary import Game, Played
 

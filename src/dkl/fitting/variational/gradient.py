@@ -33,7 +33,7 @@ from dkl._array import real_number
 from dkl.families.base import Distribution
 from dkl.families.multivariate import DiagonalNormal, LowRankNormal, MultivariateNormal
 from dkl.families.normal import Normal
-from dkl.fitting.problem import Problem, fitter, whole_number
+from dkl.fitting.problem import DeclinedError, Problem, fitter, need, whole_number
 from dkl.fitting.result import Fit
 from dkl.fitting.variational.differentiable import Differentiable
 from dkl.fitting.variational.importance import Found, assembled
@@ -62,7 +62,7 @@ _SAME = 0.1
 
 
 @fitter("stochastic gradient", takes=("steps", "samples", "learning_rate", "starts", "rank", "progress"))
-def stochastic(problem: Problem) -> Fit | None:
+def stochastic(problem: Problem) -> Fit:
     """Follow the stochastic gradient of the ELBO, or of the variational Rényi bound, for normal families.
 
     The target is anything whose log-density PyTorch can differentiate, normalised or not, of numbers or vectors.
@@ -84,13 +84,12 @@ def stochastic(problem: Problem) -> Fit | None:
         Called with the steps done and the most that there will be.
     """
     target: Any = problem.target
-    if problem.family not in (Normal, DiagonalNormal, MultivariateNormal, LowRankNormal):
-        return None
-    if not searched(problem, target):
-        return None
+    normal = problem.family in (Normal, DiagonalNormal, MultivariateNormal, LowRankNormal)
+    need(normal, "is for normal families alone")
+    need_real(problem)
     alpha = problem.alpha
     if alpha is None or not alpha < 1:
-        return None
+        raise DeclinedError("minimises KL(fit‖target) and α-divergences of α below 1, in Minka's convention")
     log_p = Differentiable(target, "stochastic gradient")
     rng = problem.rng()
     settings = Settings(
@@ -114,13 +113,12 @@ def stochastic(problem: Problem) -> Fit | None:
     return assembled(problem, "stochastic gradient", log_p.log_prob, found)
 
 
-def searched(problem: Problem, target: Any) -> bool:
-    """Whether the target is one distribution of real numbers, or of vectors, as the family is."""
-    return (
-        isinstance(target, Distribution)
-        and not isinstance(target.support, Integers)
-        and target.event_ndim == int(problem.family.event_ndim)
-    )
+def need_real(problem: Problem) -> None:
+    """Decline, unless the target is one distribution of real numbers, or of vectors, as the family is."""
+    target: Any = problem.target
+    need(isinstance(target, Distribution), "needs a log-density, and the target has none")
+    need(not isinstance(target.support, Integers), "follows derivatives, and the target lives on whole numbers")
+    need(target.event_ndim == int(problem.family.event_ndim), "needs outcomes of the family's own shape")
 
 
 def _low(problem: Problem) -> bool:

@@ -37,10 +37,10 @@ from scipy.stats import qmc
 from dkl._array import real_number
 from dkl.families.multivariate import LOG_TAU, DiagonalNormal, MultivariateNormal
 from dkl.families.normal import Normal
-from dkl.fitting.problem import Problem, fitter, whole_number
+from dkl.fitting.problem import REVERSE, Problem, fitter, need, whole_number
 from dkl.fitting.result import Fit
 from dkl.fitting.variational.differentiable import Differentiable
-from dkl.fitting.variational.gradient import searched
+from dkl.fitting.variational.gradient import need_real
 from dkl.fitting.variational.importance import Found, assembled
 from dkl.fitting.variational.laplace import Frame, frames
 from dkl.methods.nodes import Numbers
@@ -62,7 +62,7 @@ _SAME = 1e-4
 
 
 @fitter("natural gradient", takes=("steps", "samples", "starts", "rtol", "step_size", "progress"))
-def natural_gradient(problem: Problem) -> Fit | None:
+def natural_gradient(problem: Problem) -> Fit:
     """Follow the natural gradient of the reverse KL, for normal families in up to 128 dimensions.
 
     The target is anything whose log-density PyTorch can differentiate twice, normalised or not.
@@ -83,10 +83,11 @@ def natural_gradient(problem: Problem) -> Fit | None:
         Called with the steps done and the most that there will be.
     """
     target: Any = problem.target
-    if problem.family not in (Normal, DiagonalNormal, MultivariateNormal) or not problem.reverse:
-        return None
-    if not searched(problem, target) or math.prod(target.event_shape) > _DIMENSIONS:
-        return None
+    need(problem.family in (Normal, DiagonalNormal, MultivariateNormal), "is for normal families alone")
+    need(problem.reverse, REVERSE)
+    need_real(problem)
+    d = math.prod(target.event_shape)
+    need(d <= _DIMENSIONS, f"needs second derivatives, in {_DIMENSIONS} dimensions at most, and the target has {d}")
     log_p = Differentiable(target, "natural gradient")
     rng = problem.rng()
     diagonal = problem.family is not MultivariateNormal
