@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from numbers import Real
+from operator import methodcaller
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import array_api_compat
@@ -115,6 +116,8 @@ def as_array(xp: Namespace, x: Any, name: str, like: Any = None) -> Array:
         # A list beside another library's array takes that array's precision, as a Python number would.
         dtype = like.dtype if host.dtype.kind == "f" and xp.isdtype(like.dtype, "real floating") else None
         return xp.asarray(host, dtype=dtype, device=device_of(like))
+    if x.dtype == xp.float64 or x.dtype == xp.float32:
+        return x
     real = x.dtype.kind in "biuf" if xp is _numpy else not xp.isdtype(x.dtype, "complex floating")
     if not real:
         raise TypeError(f"{name} must hold real numbers, got an array of dtype {x.dtype}")
@@ -148,6 +151,9 @@ def real_floating(xp: Namespace, *arrays: Array) -> list[Array]:
 
     Integers and booleans become the library's default floating dtype; float16 and bfloat16 become float32.
     """
+    first = arrays[0].dtype
+    if first in (xp.float64, xp.float32) and all(x.dtype == first for x in arrays):
+        return list(arrays)
     common = xp.result_type(*(_working_dtype(xp, x.dtype) for x in arrays))
     return [x if x.dtype == common else xp.astype(x, common) for x in arrays]
 
@@ -170,9 +176,11 @@ def is_half(dtype: Any) -> bool:
 
 def widest(xp: Namespace, x: Array) -> Array:
     """``x`` in float64 where its library and device have it, else unchanged (JAX without x64, some accelerators)."""
+    if x.dtype == xp.float64:
+        return x
     dtypes = xp.__array_namespace_info__().dtypes(device=device_of(x), kind="real floating")
     wide = dtypes.get("float64")
-    return x if wide is None or x.dtype == wide else xp.astype(x, wide)
+    return x if wide is None else xp.astype(x, wide)
 
 
 def epsilon(xp: Namespace, dtype: Any) -> float:
@@ -184,12 +192,21 @@ def epsilon(xp: Namespace, dtype: Any) -> float:
 
 def holds(condition: Array) -> bool | None:
     """The truth of a one-element boolean array, or None where a tracer hides it (jax.jit, torch.compile, vmap)."""
-    if compiling() or isinstance(condition, Symbol):
+    return _seen(condition, bool)
+
+
+def number(x: Array) -> float | None:
+    """The number of an array without axes, or None where a tracer hides it."""
+    return _seen(x, methodcaller("item"))  # float() would warn of a gradient
+
+
+def _seen(x: Array, read: Callable[[Array], Result]) -> Result | None:
+    if compiling() or isinstance(x, Symbol):
         return None
     jax = sys.modules.get("jax")
     hidden: tuple[type[Exception], ...] = () if jax is None else (jax.errors.ConcretizationTypeError,)
     try:
-        return bool(condition)
+        return read(x)
     except hidden:
         return None
     except RuntimeError as error:

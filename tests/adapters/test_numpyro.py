@@ -17,7 +17,8 @@ from scipy import stats
 
 import dkl
 from dkl.adapters import adapted
-from dkl.adapters.derived import Product, Transformed
+from dkl.adapters.derived import Transformed
+from dkl.adapters.products import Product
 from dkl.families import DiagonalNormal, MultivariateNormal, Normal
 from dkl.families.base import Distribution
 from dkl.mixture import Mixture

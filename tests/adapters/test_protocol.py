@@ -13,7 +13,8 @@ from scipy import stats
 import dkl
 from dkl import adapters
 from dkl.adapters import adapted, adapter
-from dkl.adapters.derived import OneHot, Product, Relocated, independent
+from dkl.adapters.derived import OneHot, Relocated
+from dkl.adapters.products import Product, independent
 from dkl.adapters.protocol import density, support_of
 from dkl.density import Density
 from dkl.families import Exponential, HalfNormal, LogNormal, Normal

@@ -7,16 +7,19 @@ import subprocess
 import sys
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 from torch import distributions as td
 from torch.distributions.kl import _KL_REGISTRY
+from torch.distributions.relaxed_bernoulli import LogitRelaxedBernoulli
 
 import dkl
 from dkl.adapters import adapted
-from dkl.adapters.derived import Product, Transformed
+from dkl.adapters.derived import Transformed
+from dkl.adapters.products import Product
 from dkl.families.base import Distribution
 
 
@@ -59,6 +62,10 @@ PAIRS: dict[str, tuple[Any, Any]] = {
     "Kumaraswamy": (td.Kumaraswamy(s(2.0), s(3.0)), td.Kumaraswamy(s(1.5), s(2.0))),
     "Laplace": (td.Laplace(f(0.5, 2.0), s(1.2)), td.Laplace(s(1.0), s(2.0))),
     "LogisticNormal": (td.LogisticNormal(f(0.1, 0.2), f(1.0, 2.0)), td.LogisticNormal(f(0.3, 0.2), f(1.5, 2.0))),
+    "LogitRelaxedBernoulli": (
+        LogitRelaxedBernoulli(s(0.5), probs=f(0.3, 0.8)),
+        LogitRelaxedBernoulli(s(2.0), logits=s(0.4)),
+    ),
     "LogNormal": (td.LogNormal(f(0.5, 2.0), s(1.2)), td.LogNormal(s(1.0), s(2.0))),
     "LowRankMultivariateNormal": (
         td.LowRankMultivariateNormal(f(1.0, 2.0), f(1.0, 2.0)[:, None], f(0.5, 0.6)),
@@ -99,6 +106,7 @@ PAIRS: dict[str, tuple[Any, Any]] = {
     ),
     "Pareto": (td.Pareto(f(1.5, 2.0), s(3.0)), td.Pareto(s(1.2), s(2.0))),
     "Poisson": (td.Poisson(f(2.0, 9.0)), td.Poisson(s(3.0))),
+    "RelaxedBernoulli": (td.RelaxedBernoulli(s(0.5), probs=f(0.3, 0.8)), td.RelaxedBernoulli(s(2.0), logits=s(0.4))),
     "StudentT": (td.StudentT(s(3.0), s(1.0), s(2.0)), td.StudentT(s(5.0), s(0.5), s(1.0))),
     "TransformedDistribution": (
         td.TransformedDistribution(
@@ -149,6 +157,26 @@ SIDES: dict[str, tuple[Any, Any]] = {
     "ExponentialFamily": PAIRS["Gamma"],
     "Bernoulli": PAIRS["Bernoulli"],
 }
+
+
+@pytest.mark.parametrize("of", [td.RelaxedBernoulli, LogitRelaxedBernoulli])
+@pytest.mark.parametrize(("one", "other"), [(1.0, 2.0), (2.0, 1.0), (0.1, 0.2), (1.0, 8.0)])
+def test_relaxed_bernoulli_far_out(of: Any, one: float, other: float) -> None:
+    """PyTorch's own log-density is −∞ from where exp(temperature·x) overflows; in 1/(1 + exp(−x)) nothing else is."""
+    answer = dkl.measure(of(s(one), logits=s(0.3)), of(s(other), logits=s(-0.2)))
+
+    def log_density(t: float, logit: float, x: Any) -> Any:
+        z = logit - t * x
+        return mpmath.log(t) + z - 2 * mpmath.log1p(mpmath.exp(z))
+
+    def term(x: Any) -> Any:
+        log_p = log_density(one, 0.3, x)
+        return mpmath.exp(log_p) * (log_p - log_density(other, -0.2, x))
+
+    width = 1 / mpmath.mpf(one)
+    wanted = mpmath.quad(term, [width * k for k in (-90, -30, -10, -3, 0, 3, 10, 30, 90)])
+    assert answer.reason is None
+    assert float(answer.value) == pytest.approx(float(wanted), rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +315,6 @@ def test_a_subclass_with_a_density_of_its_own_is_no_member() -> None:
     "original",
     [
         td.FisherSnedecor(f(3.0, 5.0), s(4.0)),
-        td.RelaxedBernoulli(s(0.5), probs=f(0.3, 0.6)),
         td.RelaxedOneHotCategorical(s(0.5), probs=f(0.3, 0.7)),
         td.LKJCholesky(3, s(1.5)),
         td.GeneralizedPareto(torch.tensor(0.0), torch.tensor(1.0), torch.tensor(0.2)),

@@ -19,6 +19,7 @@ from scipy import integrate
 
 import dkl
 from dkl import families
+from dkl._array import namespace_of
 from dkl.families import (
     Bernoulli,
     Beta,
@@ -55,6 +56,7 @@ from dkl.families import (
     moments,
 )
 from dkl.families.exponential import MeanParametrised
+from dkl.families.log_gamma import digamma_step
 
 SQUARE = [[1.0, 0.4, 0.1], [0.4, 2.0, -0.3], [0.1, -0.3, 1.5]]
 WIDE = [1e-3, 0.2, 1.0, 7.0, 1e4]
@@ -326,6 +328,41 @@ def test_a_matrix_normal_has_the_least_kl_from_any_covariance() -> None:
     sides = [x.detach().clone().requires_grad_() for x in (q.row_covariance, q.column_covariance)]
     for slope in torch.autograd.grad(kl(*sides), sides):
         assert float(slope.abs().max()) < 1e-12
+
+
+def test_a_batch_of_concentrations_against_mpmath() -> None:
+    """Over many decades, in more rows than go in one block, some of which Newton's method does not settle."""
+    rng = np.random.default_rng(3)
+    alpha = np.exp(rng.normal(size=(5000, 2)) * 4.0)
+    alpha[:3] = [[1e6, 2e6], [1e-3, 1e-3], [300.0, 1e-5]]
+    means = Beta(alpha[:, 0], alpha[:, 1]).mean_parameters()
+    found = Beta.from_mean_parameters(*means)
+    both = np.stack([found.parameters["a"], found.parameters["b"]], axis=-1)
+    np.testing.assert_allclose(both, alpha, rtol=1e-9)
+    with mpmath.workdps(40):
+        for k in [0, 1, 2, *range(3, 5000, 250)]:
+            a, b = map(mpmath.mpf, both[k])
+            back = [float(mpmath.digamma(x) - mpmath.digamma(a + b)) for x in (a, b)]
+            np.testing.assert_allclose(back, [m[k] for m in means], rtol=1e-12)
+
+
+def test_concentrations_where_newton_does_not_settle(monkeypatch: pytest.MonkeyPatch) -> None:
+    alpha = np.exp(np.random.default_rng(4).normal(size=(40, 3)) * 2.0)
+    means = Dirichlet(alpha).mean_parameters()
+    monkeypatch.setattr(moments, "_MOST_STEPS", 1)
+    np.testing.assert_allclose(Dirichlet.from_mean_parameters(*means).parameters["concentration"], alpha, rtol=1e-12)
+
+
+def test_steps_of_digamma_against_mpmath() -> None:
+    rng = np.random.default_rng(5)
+    x, step = np.exp(rng.uniform(-40.0, 40.0, (2, 200)))
+    found = digamma_step(namespace_of(), x, step)
+    with mpmath.workdps(80):
+        exact = [
+            float(mpmath.digamma(mpmath.mpf(a) + mpmath.mpf(d)) - mpmath.digamma(a))
+            for a, d in zip(x, step, strict=True)
+        ]
+    np.testing.assert_allclose(found, exact, rtol=2e-15)
 
 
 # Gradients.

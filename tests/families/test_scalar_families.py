@@ -31,7 +31,7 @@ from dkl.families.fixed import Laplace, Pareto, Weibull
 from dkl.families.gamma import Exponential, Gamma
 from dkl.families.inverse_gaussian import InverseGaussian
 from dkl.families.normal import LogNormal, Normal
-from dkl.families.others import Cauchy, GeneralizedNormal, Gumbel, Kumaraswamy, StudentT, Uniform
+from dkl.families.others import Cauchy, GeneralizedNormal, Gumbel, Kumaraswamy, Logistic, StudentT, Uniform
 from dkl.families.outcomes import Bernoulli, Categorical
 
 jax.config.update("jax_enable_x64", True)
@@ -41,8 +41,8 @@ CLASSES: dict[str, Callable[..., Distribution]] = {
     c.__name__: c
     for c in (
         Poisson, Geometric, NegativeBinomial, Binomial, Multinomial, VonMises, VonMisesFisher, ContinuousBernoulli,
-        InverseGaussian, Pareto, Weibull, Laplace, Cauchy, Gumbel, GeneralizedNormal, Kumaraswamy, StudentT, Uniform,
-        Bernoulli, Categorical,
+        InverseGaussian, Pareto, Weibull, Laplace, Cauchy, Gumbel, GeneralizedNormal, Kumaraswamy, Logistic,
+        StudentT, Uniform, Bernoulli, Categorical,
     )
 }  # fmt: skip
 # An ordinary pair of each family, by parameters that change within it.
@@ -69,6 +69,7 @@ SCIPY: dict[str, tuple[dict[str, Any], Any]] = {
     "Laplace": ({"loc": 0.5, "scale": 2.0}, stats.laplace(0.5, 2.0)),
     "Cauchy": ({"loc": 0.5, "scale": 2.0}, stats.cauchy(0.5, 2.0)),
     "Gumbel": ({"loc": 0.5, "scale": 2.0}, stats.gumbel_r(0.5, 2.0)),
+    "Logistic": ({"loc": 0.5, "scale": 2.0}, stats.logistic(0.5, 2.0)),
     "GeneralizedNormal": ({"loc": 0.5, "scale": 2.0, "shape": 1.5}, stats.gennorm(1.5, 0.5, 2.0)),
     "StudentT": ({"df": 5.0, "loc": 0.5, "scale": 2.0}, stats.t(5.0, 0.5, 2.0)),
     "Uniform": ({"low": -1.0, "high": 2.0}, stats.uniform(-1.0, 3.0)),

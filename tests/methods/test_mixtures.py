@@ -235,6 +235,16 @@ def test_bounds_of_single_normals_meet():
     np.testing.assert_allclose([low, high], float(dkl.kl(*matrices)), rtol=1e-11)
 
 
+@pytest.mark.parametrize("bits", [30, 40, 43, 46, 50])
+def test_bounds_of_pairs_that_are_equal_but_for_rounding(bits):
+    """They are differences of numbers of the size of 1: rounding has to be counted in."""
+    p, q = (Mixture(Normal(np.array([-1.0, 2.0]) + s, [1.0, 2.0]), [0.4, 0.6]) for s in (0.0, 2.0**-bits))
+    low, high = kl_bounds(p, q)
+    exact = rules.evaluate(dkl.kl, p, q, method="quadrature")
+    assert low <= float(exact.value) + float(exact.error)
+    assert float(exact.value) - float(exact.error) <= high
+
+
 def test_the_lower_bound_by_moments():
     """KL(P‖Q) ≥ KL(N‖Q) for a normal Q and the normal N with the mean and covariance of P; and more than that."""
     rng = np.random.default_rng(6)
@@ -330,7 +340,16 @@ def test_what_a_mixture_must_be(make, error, words):
 
 
 def test_repr():
-    assert repr(MIXED) == "Mixture(2 × Exponential or Normal)"
+    one = Mixture(Normal([-3.0, 3.0], [1.0, 1.0]), [0.5, 0.5])
+    assert repr(one) == "Mixture(0.5*Normal(loc=-3, scale=1) + 0.5*Normal(loc=3, scale=1))"
+    assert repr(MIXED).startswith("Mixture(")
+    assert "*Exponential(rate=" in repr(MIXED)
+    assert repr(Mixture(Normal(np.arange(5.0), 1.0), np.full(5, 0.2))) == "Mixture(5 × Normal)"
+    assert repr(MultivariateNormal([0.0, 1.0], [[1.0, 0.5], [0.5, 2 / 3]])) == (
+        "MultivariateNormal(loc=[0, 1], covariance=[[1, 0.5], [0.5, 0.666667]])"
+    )
+    batch = Mixture(Normal(np.zeros((3, 2)), 1.0), np.full((3, 2), 0.5))
+    assert repr(batch) == "Mixture(2 × Normal, a batch of shape (3,))"
 
 
 def test_family_of_mixtures():

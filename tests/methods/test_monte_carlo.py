@@ -15,7 +15,7 @@ import dkl
 import dkl.methods
 from dkl import rules
 from dkl.density import Density
-from dkl.families import Beta, Geometric, HalfNormal, Normal, Uniform
+from dkl.families import Beta, Geometric, HalfNormal, Normal, StudentT, Uniform
 from dkl.methods import monte_carlo
 
 P, Q = Normal(0.0, 1.0), Normal(1.0, 2.0)
@@ -260,6 +260,7 @@ def test_tails_that_are_none():
             {},
             r"the log-density of p is -inf at x = -.*, a sample of p: Monte Carlo needs a log_prob that is finite",
         ),
+        (StudentT(0.005), StudentT(0.01), {}, r"x = -?inf is a sample of p: its tail .* largest number.* arcsinh\(x\)"),
     ],
 )
 def test_what_it_refuses(p, q, options, words):

@@ -20,8 +20,9 @@ import dkl.methods
 from dkl import rules
 from dkl.density import Density
 from dkl.divergences import FAMILY
-from dkl.families import Beta, Exponential, Gamma, LogNormal, Normal
+from dkl.families import Beta, Exponential, Gamma, LogNormal, MultivariateNormal, Normal
 from dkl.families.base import Distribution
+from dkl.families.others import Logistic
 from dkl.methods import quadrature
 from dkl.methods.quadrature.adaptive import integrate
 from dkl.mixture import Mixture
@@ -240,6 +241,24 @@ def test_an_unnormalised_density_is_refused():
         measured(dkl.kl, Normal(0.0, 1.0), Density(lambda x: -x * x / 2))
 
 
+def test_mass_beyond_the_reach_of_numbers():
+    far = of_scipy(scipy.stats.t(0.005))
+    with pytest.raises(ValueError, match=r"p, .* of its mass was not found, and may lie .* further out than 1e150"):
+        measured(dkl.kl, far, Normal(0.0, 1.0))
+
+
+def test_a_log_density_that_overflows_may_be_why_it_is_infinite():
+    def log_prob(x):
+        with np.errstate(over="ignore"):
+            return math.log(2.0) - 2.0 * x - 2.0 * np.log1p(np.exp(-2.0 * x))
+
+    answer = measured(dkl.kl, Logistic(0.0, 1.0), Density(log_prob, support=Interval()))
+    assert answer.reason.endswith("of its mass; or its log_prob overflows there.")
+    found = measured(dkl.kl, Logistic(0.0, 1.0), Logistic(0.0, 0.5)).value
+    # E[log p] = −2 and E|x| = 2·log 2, and E[log(1 + exp(−2|x|))] = π/2 − 2·log 2 by the substitution u = exp(−|x|).
+    np.testing.assert_allclose(found, math.pi - 2.0 - math.log(2.0), rtol=1e-10)
+
+
 def test_a_peak_that_no_search_finds_is_asked_for():
     peak = scipy.stats.norm(1e5, 1e-3)
     other = scipy.stats.norm(0, 1)
@@ -306,6 +325,36 @@ class TestPlane:
         answer = measured(dkl.chi2, self.normal([0.0, 0.0], [2.0, 1.0]), self.normal([0.0, 0.0], [1.0, 1.0]))
         assert math.isinf(answer.value)
         assert "exceeds the largest float64" in answer.reason
+
+
+def two_bumps(dimension, shift):
+    if dimension == 1:
+        return Mixture(Normal(np.array([-1.0, 2.0]) + shift, [1.0, 2.0]), [0.4, 0.6])
+    spread = np.array([np.eye(2), [[1.0, 0.5], [0.5, 2.0]]])
+    return Mixture(MultivariateNormal(np.array([[-1.0, 0.0], [2.0, 1.0]]) + shift, covariance=spread), [0.4, 0.6])
+
+
+@pytest.mark.parametrize(("dimension", "bits"), [(1, 30), (1, 40), (1, 50), (2, 40), (2, 50)])
+@pytest.mark.parametrize("divergence", [dkl.kl, dkl.js, dkl.Renyi(0.5), dkl.tv], ids=str)
+def test_pairs_that_are_equal_but_for_rounding(divergence, bits, dimension):
+    """The divergence goes with the square of a small shift, and total variation with the shift; the error says so."""
+    p, power = two_bumps(dimension, 0.0), 1 if divergence is dkl.tv else 2
+    # The mean over both signs of the shift leaves no term of the next power.
+    larger = [float(measured(divergence, p, two_bumps(dimension, s * 2.0**-12), rtol=1e-6).value) for s in (-1.0, 1.0)]
+    expected = 0.5 * sum(larger) * 2.0 ** (power * (12 - bits))
+    found = measured(divergence, p, two_bumps(dimension, 2.0**-bits))
+    assert abs(float(found.value) - expected) <= float(found.error) + 1e-5 * expected
+    assert found.warning is None
+    # Of the difference of the densities an error of a few roundings; at a shift of 4 roundings that is the most of it.
+    assert float(found.error) < {30: 1e-3, 40: 2e-2, 50: 30.0}[bits] * float(found.value)
+
+
+def test_rounding_ends_the_halving_of_panels_early():
+    p, q = two_bumps(1, 0.0), two_bumps(1, 2.0**-40)
+    found = integrate(dkl.kl, p, q, 1e-10)
+    assert found.rounded
+    assert found.evaluations < 40_000
+    assert not integrate(dkl.kl, p, two_bumps(1, 0.1), 1e-10).rounded
 
 
 def test_a_support_that_was_not_said_is_found():

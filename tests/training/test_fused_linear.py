@@ -200,7 +200,7 @@ def test_what_cannot_be_seen_is_done_in_place(monkeypatch: pytest.MonkeyPatch) -
     for reduction in ("mean", "none"):
         expected = layers.fused(**options, reduction=reduction)
         with monkeypatch.context() as patch:
-            patch.setattr(fused_linear, "held", lambda x: False)
+            patch.setattr(fused_linear, "held", lambda *x: False)
             spoilt = layers.student_hidden.detach().masked_fill(~mask[:, None], math.nan).requires_grad_()
             blind = replace(layers, student_hidden=spoilt)
             got = blind.fused(**options, reduction=reduction)

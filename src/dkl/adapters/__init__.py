@@ -6,9 +6,10 @@ an object exists, its library is loaded already. What no adapter knows is a dens
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from dkl import rules
 from dkl.representations import Representation
@@ -23,6 +24,8 @@ _HOMES = {library: f"dkl.adapters.{library}" for library in ("scipy", "torch", "
 _DENSITY = ("log_prob", "logpdf", "logpmf", "_logpdf", "_logpmf", "_pdf", "_pmf")
 
 _adapters: dict[str, Adapter] = {}
+#: The adapters of the classes met so far.
+_readers: WeakKeyDictionary[type, tuple[Adapter, ...]] = WeakKeyDictionary()
 
 
 def adapter(*names: str) -> Callable[[Adapter], Adapter]:
@@ -68,6 +71,7 @@ def adapter(*names: str) -> Callable[[Adapter], Adapter]:
             if name in _adapters:
                 raise ValueError(f"an adapter for {name} is registered already")
         _adapters.update(dict.fromkeys(names, read))
+        _readers.clear()
         return read
 
     return register
@@ -105,6 +109,14 @@ def adapted(x: Any) -> Representation | None:
 
 def known_as(cls: type, x: Any) -> Representation | None:
     """What the adapter of a class or of the nearest of its parents makes of ``x``."""
+    if cls not in _readers:
+        readers = tuple(_readers_of(cls))  # which may import more adapters
+        _readers[cls] = readers
+    return next((made for read in _readers[cls] if (made := read(x)) is not None), None)
+
+
+def _readers_of(cls: type) -> Iterator[Adapter]:
+    """The adapters of a class and of its parents, the nearest first."""
     for place, base in enumerate(cls.__mro__):
         home = _HOMES.get(base.__module__.partition(".")[0])
         if home is not None:
@@ -113,15 +125,15 @@ def known_as(cls: type, x: Any) -> Representation | None:
         replaced = any(
             hasattr(base, name) and name in vars(below) for below in cls.__mro__[:place] for name in _DENSITY
         )
-        made = None if read is None or replaced else read(x)
-        if made is not None:
-            return made
-    return None
+        if read is not None and not replaced:
+            yield read
 
 
 def member(family: str, **parameters: Any) -> Any:
     """A member of a family of ``dkl.families`` by its name."""
-    return getattr(import_module("dkl.families"), family)(**parameters)
+    from dkl import families
+
+    return getattr(families, family)(**parameters)
 
 
 def fields(family: str, parameters: str, convert: Callable[[dict[str, Any]], dict[str, Any]] | None = None) -> Adapter:

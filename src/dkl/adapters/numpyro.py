@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from dkl.adapters import Adapter, adapted, adapter, fields, member
-from dkl.adapters.derived import Transformed, independent
+from dkl.adapters.derived import Transformed
+from dkl.adapters.products import independent
 from dkl.adapters.protocol import image
 from dkl.density import Density
 from dkl.families.base import Distribution

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from dkl._array import Array, device_of, holds, namespace_of, to_numpy
-from dkl.adapters.derived import OneHot, Transformed, cells, one_of_batch
+from dkl.adapters.derived import OneHot, Transformed, one_of_batch
+from dkl.adapters.products import cells
 from dkl.density import Density, UnansweredError
 from dkl.families.base import Distribution
 from dkl.representations import Representation

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from dkl.adapters import Adapter, adapted, adapter, fields, member
-from dkl.adapters.derived import Transformed, independent
+from dkl.adapters.derived import Transformed
+from dkl.adapters.products import independent
 from dkl.adapters.protocol import image
 from dkl.density import Density
 from dkl.families.base import Distribution
+from dkl.families.others import Logistic
 from dkl.mixture import Mixture
 from dkl.representations import Representation
 
@@ -99,6 +101,12 @@ def _transformed(x: Any) -> Representation | None:
     if not all(change.bijective for change in x.transforms):
         return None
     return image(x, adapted(x.base_dist), x.transforms)
+
+
+@adapter("torch.distributions.relaxed_bernoulli.LogitRelaxedBernoulli")
+def _logit_relaxed_bernoulli(x: Any) -> Representation | None:
+    # PyTorch's own log_prob overflows to −∞ where exp(logits − temperature·x) does.
+    return Logistic(x.logits / x.temperature, 1.0 / x.temperature)
 
 
 @adapter("torch.distributions.half_cauchy.HalfCauchy")

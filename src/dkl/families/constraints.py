@@ -17,6 +17,7 @@ from dkl._array import (
     first_failing,
     holds,
     namespace_of,
+    number,
     real_floating,
     real_number,
     to_numpy,
@@ -32,16 +33,18 @@ class Constraint:
         met: Callable[[Namespace, Array], Array],
         ndim: int = 0,
         of_all: Callable[[Namespace, Array], Array] | None = None,
+        of_one: Callable[[float], bool] | None = None,
     ) -> None:
         self.name, self.met, self.ndim = name, met, ndim
-        # One truth of a whole array, which is sooner known than one for each entry; where it fails, the entries decide.
-        self._of_all = of_all
+        # One truth of a whole array, or that of one number, is sooner known than one for each entry; where it fails,
+        # the entries decide.
+        self._of_all, self._of_one = of_all, of_one
 
     def hold(self, xp: Namespace, x: Array, name: str) -> None:
         """Raise a ValueError that names the entry which is not so; not where the values are hidden."""
         if len(x.shape) < self.ndim:
             raise ValueError(f"{name} of shape {tuple(x.shape)} needs at least {self.ndim} axes")
-        if self._met_by_all(xp, x):
+        if self._met_by_all(xp, x) or self._met_by_one(x):
             return
         met = self.met(xp, x)
         if holds(xp.all(met)) is False:
@@ -54,18 +57,28 @@ class Constraint:
         with np.errstate(over="ignore", invalid="ignore"):
             return holds(self._of_all(xp, x.detach() if hasattr(x, "detach") else x)) is True
 
+    def _met_by_one(self, x: Array) -> bool:
+        if self._of_one is None or len(x.shape):
+            return False
+        value = number(x)
+        return value is not None and self._of_one(value)
+
 
 # Of fewer numbers than these, each is looked at.
 _MANY = 1 << 12
 real = Constraint(
-    "finite", lambda xp, x: xp.isfinite(x), of_all=lambda xp, x: xp.isfinite(xp.sum(x))  # infinite or NaN if a term is
-)  # fmt: skip
+    "finite",
+    lambda xp, x: xp.isfinite(x),
+    of_all=lambda xp, x: xp.isfinite(xp.sum(x)),  # infinite or NaN if a term is
+    of_one=math.isfinite,
+)
 positive = Constraint(
     "positive and finite",
     lambda xp, x: (x > 0) & xp.isfinite(x),
     of_all=lambda xp, x: (xp.min(x) > 0) & xp.isfinite(xp.sum(x)),
+    of_one=lambda x: 0.0 < x < math.inf,
 )
-probability = Constraint("strictly between 0 and 1", lambda xp, x: (x > 0) & (x < 1))
+probability = Constraint("strictly between 0 and 1", lambda xp, x: (x > 0) & (x < 1), of_one=lambda x: 0.0 < x < 1.0)
 whole = Constraint("a positive whole number", lambda xp, x: (x > 0) & (x == xp.floor(x)) & xp.isfinite(x))
 
 

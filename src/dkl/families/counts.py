@@ -11,9 +11,10 @@ from dkl._array import Array, Namespace, device_of, log_softmax, to_numpy
 from dkl.families.base import Distribution
 from dkl.families.constraints import Constraint, positive, probability, real, whole
 from dkl.families.exponential import ExponentialFamily
+from dkl.families.log_gamma import gamma_rest
 from dkl.families.moments import hold
 from dkl.families.outcomes import OneProbability, check_rows, kl_of_shares, log_shares, one_of, real_vector, shares
-from dkl.families.special import gamma_rest, gammaln, ratio_excess, relative
+from dkl.families.special import gammaln, ratio_excess, relative
 from dkl.representations import sum_tolerance
 from dkl.supports import Integers, Support, Vectors
 

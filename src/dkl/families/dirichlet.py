@@ -10,17 +10,9 @@ import numpy as np
 from dkl._array import Array, Namespace, device_of, to_numpy
 from dkl.families.constraints import Constraint, positive
 from dkl.families.exponential import ExponentialFamily
+from dkl.families.log_gamma import digamma_step, gamma_rest_divergence
 from dkl.families.moments import dirichlet_concentration, hold
-from dkl.families.special import (
-    all_but_each,
-    digamma,
-    digamma_step,
-    gamma_rest_divergence,
-    gammaln,
-    log,
-    log_ratio,
-    weighted_excess,
-)
+from dkl.families.special import all_but_each, digamma, gammaln, log, log_ratio, weighted_excess
 from dkl.supports import Interval, Simplex, Support
 
 _positive_vector = Constraint("positive and finite", positive.met, 1)
@@ -206,9 +198,10 @@ class Beta(ExponentialFamily):
     def _log_prob(self, x: Array) -> Array:
         xp = self.xp
         x = xp.where(x > 0, x, 1e-320)
-        rest = xp.where(x < 1, 1.0 - x, 1e-320)
+        some = x < 1
+        log_rest = xp.where(some, xp.log1p(-xp.where(some, x, 0.0)), math.log(1e-320))
         log_beta = gammaln(xp, self.a) + gammaln(xp, self.b) - gammaln(xp, self.a + self.b)
-        return (self.a - 1.0) * xp.log(x) + (self.b - 1.0) * xp.log(rest) - log_beta
+        return (self.a - 1.0) * xp.log(x) + (self.b - 1.0) * log_rest - log_beta
 
     def _sample(self, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
         return rng.beta(to_numpy(self.a), to_numpy(self.b), size=shape)
@@ -233,7 +226,9 @@ class Beta(ExponentialFamily):
 
     @classmethod
     def _statistics(cls, xp: Namespace, x: Array, known: dict[str, Array]) -> tuple[Array, ...]:
-        return (log(xp, x), log(xp, 1.0 - x))
+        # log(1 − x) of the least x, too.
+        some = x < 1
+        return (log(xp, x), xp.where(some, xp.log1p(-xp.where(some, x, 0.0)), -math.inf))
 
     @classmethod
     def _of_means(cls, xp: Namespace, means: tuple[Array, ...], known: dict[str, Array]) -> dict[str, Array]:

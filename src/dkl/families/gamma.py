@@ -10,17 +10,9 @@ import numpy as np
 from dkl._array import Array, Namespace, to_numpy
 from dkl.families.constraints import Constraint, positive, real, whole
 from dkl.families.exponential import ExponentialFamily
+from dkl.families.log_gamma import gamma_rest_divergence
 from dkl.families.moments import degrees_above, hold, inverse_digamma
-from dkl.families.special import (
-    digamma,
-    gamma_rest_divergence,
-    gammaln,
-    log,
-    log_ratio,
-    ratio_excess,
-    reciprocal,
-    weighted_excess,
-)
+from dkl.families.special import digamma, gammaln, log, log_ratio, ratio_excess, reciprocal, weighted_excess
 from dkl.supports import Interval, Support
 
 EULER = 0.57721566490153286061

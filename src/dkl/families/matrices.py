@@ -10,10 +10,7 @@ import numpy as np
 from dkl._array import Array, Namespace, epsilon, first_failing, holds, to_numpy, widest
 from dkl.families.constraints import Constraint, positive, real
 from dkl.families.exponential import ExponentialFamily
-from dkl.families.special import (
-    identity,
-    symmetric,
-)
+from dkl.families.triangular import identity, symmetric
 
 vector = Constraint("finite", real.met, 1)
 positive_vector = Constraint("positive and finite", positive.met, 1)

@@ -16,7 +16,7 @@ from dkl.families.constraints import Constraint, real
 from dkl.families.matrices import Definite, MatrixParameters, matrix
 from dkl.families.moments import nearest_kronecker
 from dkl.families.multivariate import LOG_TAU, between
-from dkl.families.special import (
+from dkl.families.triangular import (
     Triangular,
     factor_of_inverse,
     identity,

@@ -31,7 +31,7 @@ from dkl.families.constraints import Constraint
 from dkl.families.matrices import Definite, LowerTriangular, MatrixParameters, matrix, positive_vector, vector
 from dkl.families.moments import detached, hold
 from dkl.families.normal import Normal
-from dkl.families.special import (
+from dkl.families.triangular import (
     Triangular,
     factor_between,
     factor_of_inverse,
@@ -46,6 +46,8 @@ from dkl.families.special import (
 from dkl.supports import Support, Vectors
 
 LOG_TAU = math.log(2.0 * math.pi)
+# Vectors of more numbers are told by their shapes.
+_TOLD = 4
 
 
 def between(
@@ -73,6 +75,11 @@ def gap(xp: Namespace, g: Triangular, w: Array) -> Array:
     return 0.5 * g.excess(xp) + 0.5 * xp.sum(w * w, axis=-1)
 
 
+def _listed(x: Any) -> str:
+    """Numbers to six digits, rows in brackets."""
+    return f"[{', '.join(map(_listed, x))}]" if x.ndim else f"{x:.6g}"
+
+
 class VectorNormal(MatrixParameters):
     """What normal distributions of vectors share, however their covariance is given."""
 
@@ -86,6 +93,12 @@ class VectorNormal(MatrixParameters):
     def family(self) -> type:
         """MultivariateNormal, for all of them."""
         return MultivariateNormal
+
+    def __repr__(self) -> str:
+        if self.batch_shape or self._d > _TOLD:
+            return super().__repr__()
+        each = (f"{name}={_listed(to_numpy(x))}" for name, x in self.given.items())
+        return f"{type(self).__name__}({', '.join(each)})"
 
     @property
     def _d(self) -> int:

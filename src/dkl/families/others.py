@@ -11,7 +11,8 @@ import numpy as np
 from dkl._array import Array, first_failing, holds
 from dkl.families.base import Distribution
 from dkl.families.constraints import Constraint, positive, real
-from dkl.families.special import digamma, digamma_half_step, falling_exp, gammaln, gammaln_half_step
+from dkl.families.log_gamma import digamma_half_step, gammaln_half_step
+from dkl.families.special import digamma, falling_exp, gammaln
 from dkl.supports import Interval, Support
 
 
@@ -162,6 +163,39 @@ class Gumbel(_LocationScale):
 
     def _entropy(self) -> Array:
         return self.xp.log(self.scale) + (np.euler_gamma + 1.0)
+
+
+class Logistic(_LocationScale):
+    """Logistic distribution, with distribution function 1/(1 + exp(−(x − μ)/s)).
+
+    Parameters
+    ----------
+    loc, scale : array_like
+        The mean μ, and s, positive.
+
+    Examples
+    --------
+    >>> import dkl
+    >>> from dkl.families.others import Logistic
+    >>> float(Logistic(0.0, 1.0).entropy())
+    2.0
+    """
+
+    def _log_prob(self, x: Array) -> Array:
+        z = self.xp.abs((x - self.loc) / self.scale)
+        return -z - 2.0 * self.xp.log1p(self.xp.exp(-z)) - self.xp.log(self.scale)
+
+    def _sample(self, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
+        return rng.logistic(self.numbers("loc"), self.numbers("scale"), size=shape)
+
+    def _mean(self) -> Array:
+        return self.loc + 0.0 * self.scale
+
+    def _var(self) -> Array:
+        return math.pi**2 / 3.0 * self.scale**2 + 0.0 * self.loc
+
+    def _entropy(self) -> Array:
+        return self.xp.log(self.scale) + 2.0 + 0.0 * self.loc
 
 
 class GeneralizedNormal(Distribution):
@@ -331,4 +365,4 @@ class StudentT(Distribution):
         return spread - self._log_constant + xp.log(self.scale) + 0.0 * self.loc
 
 
-__all__ = ["Cauchy", "GeneralizedNormal", "Gumbel", "Kumaraswamy", "StudentT", "Uniform"]
+__all__ = ["Cauchy", "GeneralizedNormal", "Gumbel", "Kumaraswamy", "Logistic", "StudentT", "Uniform"]

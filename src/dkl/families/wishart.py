@@ -9,17 +9,16 @@ import numpy as np
 
 from dkl._array import Array, Namespace, device_of, first_failing, holds, to_numpy
 from dkl.families.constraints import Constraint, positive, real
+from dkl.families.log_gamma import multigamma_rest_divergence
 from dkl.families.matrices import Definite, MatrixParameters
 from dkl.families.moments import degrees_above, hold
-from dkl.families.special import (
+from dkl.families.special import digamma, gammaln
+from dkl.families.triangular import (
     Triangular,
-    digamma,
     factor_between,
     factor_of_inverse,
-    gammaln,
     identity,
     lower_solve,
-    multigamma_rest_divergence,
     norm2,
     quotient_of_definite,
     quotient_of_inverses,

@@ -123,9 +123,9 @@ def _fused(divergence: Divergence, formula: Formula, p: Any, q: Any) -> Any:
         given = [np.asarray(x) if isinstance(x, np.generic) else x for x in given]
     single = all(x.ndim == 0 for x in given)
     if single:
-        if not numpy and (any(getattr(x, "requires_grad", False) for x in given) or not all(map(held, given))):
+        if not numpy and (any(getattr(x, "requires_grad", False) for x in given) or not held(*given)):
             return None
-    elif math.prod(np.broadcast_shapes(p.batch_shape, q.batch_shape)) < LEAST or not all(map(held, given)):
+    elif math.prod(np.broadcast_shapes(p.batch_shape, q.batch_shape)) < LEAST or not held(*given):
         return None
     kinds: Any = (type(p), tuple(p.given), type(q), tuple(q.given))
     written = _written(divergence, formula, *kinds)
@@ -136,7 +136,7 @@ def _fused(divergence: Divergence, formula: Formula, p: Any, q: Any) -> Any:
             return None  # an end of the floating range, which arrays have a number for
         if math.isnan(value):
             return None  # beyond what the loops are for
-        return p.dtype.type(value) if numpy else p.xp.asarray(value, dtype=p.dtype)
+        return p.dtype.type(value) if numpy else sys.modules["torch"].tensor(value, dtype=p.dtype)
     dtype = p.xp.result_type(p.dtype, q.dtype)
     if numpy:
         value = written.over(given, dtype)

@@ -245,17 +245,18 @@ def _size(x: Array, y: Array) -> int:
         return 0  # shapes that do not broadcast get their message elsewhere
 
 
-def held(x: Any) -> bool:
-    """Whether an array lies open in this process's memory, and is no stand-in for one that a transform will bring."""
-    if type(x) in (np.ndarray, np.memmap):
+def held(*arrays: Any) -> bool:
+    """Whether arrays lie open in this process's memory, and are no stand-ins for some that a transform will bring."""
+    others = [x for x in arrays if type(x) not in (np.ndarray, np.memmap)]
+    if not others:
         return True
     torch = sys.modules.get("torch")
-    if torch is None or type(x) not in (torch.Tensor, torch.nn.Parameter):
-        return False
     return (
-        x.device.type == "cpu"
-        and x.layout is torch.strided
-        and not x.is_neg()
+        torch is not None
+        and all(
+            type(x) in (torch.Tensor, torch.nn.Parameter) and x.is_cpu and x.layout is torch.strided and not x.is_neg()
+            for x in others
+        )
         and not torch.jit.is_tracing()
         # Inside vmap, grad, jvp and the like, and under forward-mode differentiation.
         and torch._C._functorch.maybe_current_level() is None

@@ -10,7 +10,7 @@ import numpy as np
 from dkl._array import to_numpy
 from dkl.density import Density
 from dkl.families.base import Distribution
-from dkl.methods.nodes import heights
+from dkl.methods.nodes import Numbers, heights
 from dkl.mixture import Mixture
 
 #: Beyond this nothing is looked for.
@@ -81,7 +81,7 @@ def _found(distribution: Distribution) -> list[Landmark]:
     height = heights(distribution, grid)
     inside = np.flatnonzero((height[1:-1] > height[:-2]) & (height[1:-1] >= height[2:]) & (height[1:-1] > -math.inf))
     marks = []
-    for k in inside[:64] + 1:
+    for k in _apart_by_more_than_rounding(inside + 1, height)[:64]:
         left, at, right = grid[k - 1 : k + 2].tolist()
         for _ in range(4):
             # Brent's method comes as near as √ε of what it varies: of x at first, of its distance from the peak then.
@@ -102,6 +102,19 @@ def _found(distribution: Distribution) -> list[Landmark]:
             width /= 2
         marks.append(Landmark(at, max(width, np.spacing(abs(at)) * 4, 1e-300)))
     return marks
+
+
+def _apart_by_more_than_rounding(peaks: Numbers, height: Numbers) -> Numbers:
+    """Of peaks with no valley between them but for rounding, as on the back of a large constant, the highest."""
+    kept: list[int] = []
+    for k in peaks.tolist():
+        if kept:
+            lower = min(height[kept[-1]], height[k])
+            if lower - height[kept[-1] : k + 1].min() <= 8.0 * np.spacing(abs(lower)):
+                kept[-1] = k if height[k] > height[kept[-1]] else kept[-1]
+                continue
+        kept.append(k)
+    return np.array(kept, dtype=int)
 
 
 def ends(distribution: Distribution) -> tuple[float, float]:

@@ -100,7 +100,8 @@ def _aligned(x: Array, ndim: int, n_batch: int, event_ndim: int, xp: Namespace) 
 def _draw(p: Any, q: Any, name: str, n: int, rng: np.random.Generator) -> Drawn:
     xp, side = p.xp, p if name == "p" else q
     batch = np.broadcast_shapes(p.batch_shape, q.batch_shape)
-    x = detached(side).sample((n,), rng=rng)
+    with np.errstate(over="ignore", divide="ignore"):  # a sample beyond the largest number is told below
+        x = detached(side).sample((n,), rng=rng)
     x = _aligned(x, len(batch), len(side.batch_shape), side.event_ndim, xp)
     logs = []
     for one in (p, q):
@@ -123,6 +124,12 @@ def _check(drawn: Drawn, batch: tuple[int, ...]) -> None:
             bad = bad | (value == -math.inf)
         if bad.any():
             at = tuple(np.argwhere(bad)[0])
+            if not np.isfinite(_place(drawn, at, batch)).all():
+                raise ValueError(
+                    f"x = {_shown(drawn, at, batch)} is a sample of {drawn.name}: its tail reaches beyond the largest "
+                    "number, where no density is known; give both sides as distributions of log(x), or of arcsinh(x) "
+                    "where x has both signs, which changes no divergence"
+                )
             raise ValueError(
                 f"the log-density of {name} is {value[at]} at x = {_shown(drawn, at, batch)}, a sample of "
                 f"{drawn.name}: Monte Carlo needs a log_prob that is finite at the samples of its own distribution, "
@@ -130,9 +137,14 @@ def _check(drawn: Drawn, batch: tuple[int, ...]) -> None:
             )
 
 
-def _shown(drawn: Drawn, at: tuple[int, ...], batch: tuple[int, ...]) -> str:
+def _place(drawn: Drawn, at: tuple[int, ...], batch: tuple[int, ...]) -> Numbers:
     event = drawn.x.shape[1 + len(batch) :]
-    x = np.broadcast_to(drawn.x, (drawn.x.shape[0], *batch, *event))[(at[-1], *at[:-1])]
+    place: Numbers = np.broadcast_to(drawn.x, (drawn.x.shape[0], *batch, *event))[(at[-1], *at[:-1])]
+    return place
+
+
+def _shown(drawn: Drawn, at: tuple[int, ...], batch: tuple[int, ...]) -> str:
+    x = _place(drawn, at, batch)
     return f"{float(x):.6g}" if x.ndim == 0 else np.array2string(x, precision=4, threshold=6)
 
 

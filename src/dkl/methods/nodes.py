@@ -54,9 +54,15 @@ def heights(distribution: Distribution, x: Numbers) -> Numbers:
 
 def not_normalised(name: str, side: Distribution, mass: float, verb: str) -> str:
     """What to say of a density whose mass is not 1."""
+    where = "sample= would say where it is"
+    if getattr(side, "can_sample", False):
+        where = (
+            "may lie beyond the reach of numbers: further out than 1e150, or nearer to an end of its support than they "
+            "are apart, which the density of log(x) or of logit(x) in its place would show"
+        )
     if mass < 1e-3:
-        return f"{name}, {side!r}, {verb} to {mass:.6g}: none of its mass was found, and sample= would say where it is"
+        return f"{name}, {side!r}, {verb} to {mass:.6g}: none of its mass was found, and {where}"
     return (
         f"{name}, {side!r}, {verb} to {mass:.6g}, not to 1: subtract log({mass:.6g}) from its log_prob; if it is "
-        "normalised, some of its mass was not found, and sample= would say where it is"
+        f"normalised, some of its mass was not found, and {where}"
     )

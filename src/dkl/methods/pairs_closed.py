@@ -28,13 +28,13 @@ from dkl.families.dirichlet import Beta
 from dkl.families.exponential import ExponentialFamily
 from dkl.families.fixed import Laplace, Pareto, Weibull
 from dkl.families.gamma import Exponential, Gamma, InverseGamma
+from dkl.families.log_gamma import gamma_rest_curvature
 from dkl.families.normal import LogNormal, Normal
 from dkl.families.others import Cauchy, GeneralizedNormal, Gumbel, Uniform
 from dkl.families.outcomes import TwoOutcomes
 from dkl.families.special import (
     digamma,
     full_like,
-    gamma_rest_curvature,
     gammaln,
     integral_difference,
     integral_divergence,

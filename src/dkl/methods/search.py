@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from dkl._array import Array, is_numpy, namespace_of, to_numpy, widest
+from dkl._array import is_numpy, namespace_of, to_numpy, widest
 from dkl.divergences import Divergence, Renyi
 from dkl.estimate import Estimate
 from dkl.families.base import Distribution
-from dkl.methods.by_row import by_row
+from dkl.methods.by_row import Answer, by_row
 from dkl.methods.landmarks import FARTHEST, landmarks
 from dkl.methods.nodes import heights, putter
 from dkl.mixture import detached
@@ -70,18 +70,18 @@ def search(
     return by_row(divergence, p, q, RTOL if rtol is None else rtol, _measured, "search", short)
 
 
-def _measured(divergence: Divergence, p: Any, q: Any, rtol: float) -> tuple[Array, float, str | None]:
+def _measured(divergence: Divergence, p: Any, q: Any, rtol: float) -> Answer:
     like = np.zeros((), dtype=np.float64)
     hosts = [side if is_numpy(side.xp) else detached(side).moved(namespace_of(), like) for side in (p, q)]
     at, left, reason = _largest(divergence, hosts[0], hosts[1])
     xp, put = p.xp, putter(p, q)
     if reason is not None:
-        return xp.asarray(math.inf, dtype=xp.float64), 0.0, reason
+        return Answer(xp.asarray(math.inf, dtype=xp.float64), reason=reason)
     # At the place itself the derivative is that of the largest value.
     log_p, log_q = (widest(xp, side.log_prob(put(np.asarray([at])))) for side in (p, q))
     value = xp.where(log_p - log_q > 0, log_p - log_q, 0.0)[0]
     size = float(to_numpy(value))
-    return value, left / size if size > 0 else 0.0, None
+    return Answer(value, left / size if size > 0 else 0.0)
 
 
 def _largest(divergence: Divergence, p: Distribution, q: Distribution) -> tuple[float, float, str | None]:

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from dkl._array import Array, is_numpy, namespace_of, to_numpy, widest
+from dkl._array import is_numpy, namespace_of, to_numpy, widest
 from dkl.density import Density
 from dkl.divergences import Csiszar, Divergence
 from dkl.divergences.power import log_power
 from dkl.estimate import Estimate
 from dkl.families.base import Distribution
-from dkl.methods.by_row import by_row, decided
+from dkl.methods.by_row import Answer, by_row, decided
 from dkl.methods.landmarks import landmarks
 from dkl.methods.nodes import not_normalised, putter, weighted_pair
 from dkl.mixture import detached
@@ -210,7 +210,7 @@ def series(
     return by_row(divergence, p, q, wanted, _measured, "exact", short)
 
 
-def _measured(divergence: Divergence, p: Any, q: Any, rtol: float) -> tuple[Array, float, str | None] | None:
+def _measured(divergence: Divergence, p: Any, q: Any, rtol: float) -> Answer | None:
     like = np.zeros((), dtype=np.float64)
     hosts = [side if is_numpy(side.xp) else detached(side).moved(namespace_of(), like) for side in (p, q)]
     if not all(np.isfinite(np.asarray(to_numpy(side.support.low), dtype=float)).all() for side in hosts):
@@ -226,7 +226,7 @@ def _measured(divergence: Divergence, p: Any, q: Any, rtol: float) -> tuple[Arra
         return None
     xp = p.xp
     if found.diverges:
-        return xp.asarray(math.inf, dtype=xp.float64), 0.0, found.diverges
+        return Answer(xp.asarray(math.inf, dtype=xp.float64), reason=found.diverges)
     if not found.error <= _WORST:
         return None
     for name, side, mass in zip("pq", hosts, found.masses, strict=True):
@@ -238,4 +238,4 @@ def _measured(divergence: Divergence, p: Any, q: Any, rtol: float) -> tuple[Arra
     with np.errstate(all="ignore"):
         log_p, log_q = (widest(xp, side.log_prob(put(found.outcomes))) for side in (p, q))
         value = divergence.total(weighted_pair(xp, log_p, log_q, 0.0 * put(found.outcomes)))
-    return value, found.error, None
+    return Answer(value, found.error)

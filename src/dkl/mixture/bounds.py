@@ -16,12 +16,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from dkl._array import Array, as_scalar, logsumexp
+from dkl._array import Array, as_scalar, epsilon, logsumexp
 from dkl.families.exponential import ExponentialFamily, related
 from dkl.families.matrix_normal import MatrixNormal
 from dkl.families.multivariate import DiagonalNormal, MultivariateNormal, VectorNormal
 from dkl.families.normal import Normal
-from dkl.families.special import identity, lower_apply, lower_solve
+from dkl.families.triangular import identity, lower_apply, lower_solve
 from dkl.mixture.density import Mixture, broadcast, member, remade
 
 # Rounds of the variational upper bound; it falls with each and is a bound after any.
@@ -41,7 +41,8 @@ def kl_bounds(p: Any, q: Any) -> tuple[Any, Any] | None:
     Returns
     -------
     (low, high) : arrays or scalars, or None
-        In nats, right but for the rounding of float64; None where the components are not of one exponential family.
+        In nats, moved apart by what rounding may have done; None where the components are not of one exponential
+        family.
 
     Notes
     -----
@@ -110,7 +111,10 @@ def kl_bounds(p: Any, q: Any) -> tuple[Any, Any] | None:
     low = 0.0 * high
     for each in lows:
         low = xp.where(each > low, each, low)
-    # Where all are equal to the last digit, rounding decides which is the larger.
+    # All are differences of numbers of about this size, and no nearer to the truth than their rounding.
+    size = 1.0 + _mean(xp, pi, xp.abs(own_high) + xp.abs(cross_low))
+    blur = 16.0 * epsilon(xp, high.dtype) * size
+    low, high = xp.where(low > blur, low - blur, 0.0), high + blur
     return as_scalar(xp.where(low < high, low, high)), as_scalar(high)
 
 

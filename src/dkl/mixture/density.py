@@ -21,6 +21,9 @@ from dkl.supports import Integers, Interval, Support
 # The most numbers that a log-density of a mixture holds at once.
 _BLOCK = 1 << 22
 
+# A mixture of more components is told by their number and kind alone.
+_TOLD = 4
+
 share = Constraint("a non-negative number", lambda xp, x: (x >= 0) & xp.isfinite(x), ndim=1)
 
 
@@ -254,8 +257,12 @@ class Mixture(Distribution):
         return made
 
     def __repr__(self) -> str:
-        kinds = sorted({type(c).__name__ for c in self.each})
-        return f"Mixture({len(self.each)} × {' or '.join(kinds)})"
+        weights = self.numbers("weights")
+        if self.batch_shape or len(weights) > _TOLD:
+            kinds = " or ".join(sorted({type(c).__name__ for c in self.each}))
+            batch = f", a batch of shape {self.batch_shape}" if self.batch_shape else ""
+            return f"Mixture({len(self.each)} × {kinds}{batch})"
+        return f"Mixture({' + '.join(f'{w:.6g}*{c!r}' for w, c in zip(weights, self.each, strict=True))})"
 
 
 def _gathered(components: Any) -> Distribution | list[Distribution]:

@@ -145,7 +145,7 @@ def distillation_loss(
     rows, words = tuple(student.shape[:-1]), student.shape[-1]
     kept = kept_rows(mask, labels, ignore_index, rows)
     # Rows that do not count are left out where that takes but a copy of the others, and else made harmless in place.
-    seen = not compiling() and all(held(x) for x in (student_logits, teacher_logits, kept) if x is not None)
+    seen = not compiling() and held(*(x for x in (student_logits, teacher_logits, kept) if x is not None))
     index = None
     if seen and kept is not None:
         if labels is not None:

@@ -98,7 +98,9 @@ def fused_linear_divergence(
 
     Products are made and added up in float32 at least: half-precision weights are widened some MiB at a time. Beyond
     the gradients themselves (the weight's in that precision) memory is O(chunk_size · words). There are no second
-    derivatives, and ``torch.compile`` leaves the function as it is.
+    derivatives. ``torch.compile`` runs the function as it is, between a graph before and a graph after it, so that
+    ``fullgraph=True`` refuses it: traced, the loop over chunks would be unrolled, and an operator of PyTorch's takes no
+    divergence among its arguments.
 
     References
     ----------
@@ -126,7 +128,7 @@ def fused_linear_divergence(
     words, rows = _same_tokens(student, teacher)
     kept = kept_rows(mask, labels, ignore_index, rows)
     # Tokens that do not count are left out where they can be seen, and else made harmless in place.
-    seen = not compiling() and all(held(x) for x in (student_hidden, teacher_hidden, kept) if x is not None)
+    seen = not compiling() and held(*(x for x in (student_hidden, teacher_hidden, kept) if x is not None))
     index = None
     if seen and kept is not None:
         if labels is not None:

@@ -14,7 +14,7 @@ from dkl._array import namespace_of, to_numpy
 from dkl.density import UnansweredError
 from dkl.families.base import Distribution
 from dkl.families.multivariate import LOG_TAU, VectorNormal
-from dkl.families.special import identity, lower_solve
+from dkl.families.triangular import identity, lower_solve
 from dkl.methods.nodes import Numbers
 from dkl.mixture import detached
 

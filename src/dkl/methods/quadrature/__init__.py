@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from dkl._array import Array, is_numpy, namespace_of
+from dkl._array import is_numpy, namespace_of
 from dkl.density import Density
 from dkl.divergences import Divergence
 from dkl.estimate import Estimate
 from dkl.families.base import Distribution
-from dkl.methods.by_row import by_row, decided
+from dkl.methods.by_row import Answer, by_row, decided
 from dkl.methods.nodes import not_normalised
 from dkl.methods.quadrature.adaptive import integrate
 from dkl.methods.quadrature.panels import counted
@@ -42,7 +42,8 @@ def quadrature(
     """Integrate the terms of the divergence over the line or the plane.
 
     Declines for other outcomes, for a divergence that no integral decides, and where the relative error stays above
-    1e-4 or mass was not found.
+    1e-4 or mass was not found. Where P and Q are so near that the rounding of their densities decides the last digits,
+    or all of them, the error says so, without a warning.
     """
     dimension = _dimension(p, q)
     if dimension is None or not decided(divergence):
@@ -63,8 +64,8 @@ def _dimension(p: Distribution, q: Distribution) -> int | None:
     return 2 if all(type(s) is Vectors and s.dimension == 2 for s in sides) else None
 
 
-def _measured(divergence: Divergence, p: Any, q: Any, rtol: float) -> tuple[Array, float, str | None] | None:
-    """The value, its relative error and why it is infinite; None where Monte Carlo should be asked."""
+def _measured(divergence: Divergence, p: Any, q: Any, rtol: float) -> Answer | None:
+    """The answer for one pair; None where Monte Carlo should be asked."""
     like = np.zeros((), dtype=np.float64)
     numpy = namespace_of()
     hosts = [side if is_numpy(side.xp) else detached(side).moved(numpy, like) for side in (p, q)]
@@ -79,9 +80,9 @@ def _measured(divergence: Divergence, p: Any, q: Any, rtol: float) -> tuple[Arra
             return None
     xp = p.xp
     if found.diverges:
-        return xp.asarray(math.inf, dtype=xp.float64), 0.0, found.diverges
-    if not found.error <= _WORST:
+        return Answer(xp.asarray(math.inf, dtype=xp.float64), reason=found.diverges)
+    if not (found.error <= _WORST or found.rounded):
         return None
     with np.errstate(all="ignore"):
         value = divergence.total(found.space.pair(counted(divergence, found.panels), p, q))
-    return value, found.error, None
+    return Answer(value, found.error, rounded=found.rounded)

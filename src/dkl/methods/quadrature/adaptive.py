@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,15 @@ from dkl._array import logsumexp, namespace_of
 from dkl.divergences import Csiszar, Divergence
 from dkl.families.base import Distribution
 from dkl.methods.nodes import Numbers
+from dkl.methods.quadrature.kinks import cut_at_crossings, has_kink
 from dkl.methods.quadrature.line import Line
-from dkl.methods.quadrature.panels import Sums, sums_of
+from dkl.methods.quadrature.panels import Sums, rounding, sums_of
 from dkl.methods.quadrature.plane import Plane
 
 _MOST = {1: 20_000, 2: 12_000}
 _ROUNDS = 60
+#: Above this no error in the sum of the terms is one of rounding.
+_BLURRED = 1e-13
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Integral:
     masses: tuple[float, float]
     mass_errors: tuple[float, float]
     evaluations: int
+    #: Whether the error is that of rounding: P and Q are so near that more panels would not lessen it.
+    rounded: bool = False
     #: Why it is infinite, if the integral diverges.
     diverges: str | None = None
 
@@ -45,10 +50,12 @@ def integrate(
     """
     space: Any = Line.of(p, q) if not p.event_ndim else Plane.of(p, q)
     panels = space.first()
+    if space.dimension == 1 and has_kink(divergence):
+        panels = cut_at_crossings(space, panels)
     sums = sums_of(divergence, panels)
     evaluations = panels.x.size
     best, stalled = math.inf, 0
-    error = math.inf
+    error, rounded = math.inf, False
     for _ in range(_ROUNDS):
         totals, errors = sums.values.sum(axis=0), sums.errors.sum(axis=0)
         relevant, error = _measures(divergence, sums, totals, errors, floor)
@@ -63,6 +70,12 @@ def integrate(
             break
         if not math.isfinite(error) and masses_met:
             break
+        if stalled and errors[2] <= _BLURRED and masses_met:
+            blurred = replace(sums, errors=np.column_stack([sums.errors[:, :2], rounding(divergence, panels)]))
+            blur = blurred.errors[:, 2].sum()
+            if errors[2] <= blur:
+                error, rounded = _measures(divergence, blurred, totals, np.array([0.0, 0.0, blur]), floor)[1], True
+                break
         worst = max(error if math.isfinite(error) else 0.0, errors[:2].max())
         stalled = 0 if worst < 0.7 * best else stalled + 1
         best = min(best, worst)
@@ -83,7 +96,7 @@ def integrate(
     reason, tail = space.beyond(divergence, panels, sums)
     (p_mass, q_mass), (p_error, q_error) = totals[:2], sums.errors.sum(axis=0)[:2]
     masses, mass_errors = (float(p_mass), float(q_mass)), (float(p_error), float(q_error))
-    return Integral(space, panels, sums, error + tail, masses, mass_errors, evaluations, reason)
+    return Integral(space, panels, sums, error + tail, masses, mass_errors, evaluations, rounded, reason)
 
 
 def _measures(

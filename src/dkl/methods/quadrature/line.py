@@ -9,8 +9,9 @@ fitted where they can be resolved.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -28,6 +29,8 @@ from dkl.pairs import Pair
 
 #: Numbers beyond this are left out in another library than NumPy where they carry no mass.
 FAR = 1e12
+# Where a side has less of its mass than this, a density of 0 of the other may be an overflow on the way to it.
+_DOUBTFUL = 1e-20
 
 
 @dataclass(frozen=True)
@@ -260,7 +263,7 @@ class Line:
                 self._refit(weights, ratio, nodes + np.where(shifted[:, None], off, 0.0), shifted)
             log_jacobian = np.where(end, v, np.log(width) + log_cosh(np.where(end, 0.0, v)))
             log_w = np.log(weights) + np.log(half) + log_jacobian
-            log_p, log_q = (self._asked(side, x, v, which) for side in (self.p, self.q))
+            log_p, log_q = (self.asked(partial(heights, side), x, v, which[:, None]) for side in (self.p, self.q))
         return Nodes(which, low, high, x, v, log_p, log_q, log_w, weights, ratio)
 
     @staticmethod
@@ -286,16 +289,28 @@ class Line:
         new[:, inner] = part
         ratio[rows[good]] = new[good] / full[good]
 
-    def _asked(self, side: Distribution, x: Numbers, v: Numbers, which: Numbers) -> Numbers:
-        value = heights(side, x)
+    def asked(self, of: Callable[[Numbers], Numbers], x: Numbers, v: Numbers, which: Numbers) -> Numbers:
+        """A log-density, or anything that behaves like one at the ends of supports, continued where numbers end.
+
+        Parameters
+        ----------
+        of : callable
+            Of outcomes of any shape: values of that shape, and any axes of their own after it.
+        x, v : array
+            The nodes, and their coordinates in their pieces.
+        which : array
+            The piece of each; its shape broadcasts with theirs.
+        """
+        value = of(x)
         # At a singular point itself, which has no mass, the density may be infinite.
         value = np.where(value == math.inf, -math.inf, value)
         for k, fit in enumerate(self.continued):
             if fit is None:
                 continue
-            at = (which == k)[:, None] & (v < self.pieces[k].resolved)
+            at = (which == k) & (v < self.pieces[k].resolved)
             if at.any():
-                made = fit.at(heights(side, fit.points), v[at])
+                near = of(fit.points)
+                made = fit.at(np.moveaxis(near, 0, -1), v[at].reshape(-1, *(1,) * (near.ndim - 1)))
                 value[at] = np.where(np.isfinite(made), made, -math.inf)
         return value
 
@@ -342,10 +357,12 @@ class Line:
             mass = weights[only].sum() if only.any() else 0.0
             if math.isinf(edge) and mass > 0:
                 at = panels.x[only][np.argmax(weights[only])]
-                return (
+                said = (
                     f"{divergence.symbol} is infinite: {other} has density 0 about x = {at:.6g} and elsewhere, where "
-                    f"{holder} has {mass:.6g} of its mass."
+                    f"{holder} has {mass:.6g} of its mass"
                 )
+                # So far out it may be the log-density that fails.
+                return f"{said}; or its log_prob overflows there." if mass < _DOUBTFUL else f"{said}."
         with np.errstate(all="ignore"):
             terms = np.asarray(divergence.terms(pair))  # type: ignore[attr-defined]
         at = panels.x[~np.isfinite(terms)]

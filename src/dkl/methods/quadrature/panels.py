@@ -69,6 +69,21 @@ def sums_of(divergence: Divergence, panels: Any) -> Sums:
         return Sums(values, errors, log_value, log_error, worse)
 
 
+def rounding(divergence: Divergence, panels: Any) -> Numbers:
+    """What the sum of the terms of each panel owes to the rounding of the two log-densities.
+
+    Near P = Q a term is about ½·p·(log(p/q))²: the relative error of the sum is not that of the densities, but that of
+    their small difference.
+    """
+    base = terms(divergence, panels)[1][2]
+    size = np.maximum(*(np.abs(np.where(np.isfinite(h), h, 0.0)) for h in (panels.log_p, panels.log_q)))
+    step = np.finfo(float).eps * (2.0 + size)
+    moved = (terms(divergence, replace(panels, log_p=panels.log_p + s * step))[1][2] for s in (-1.0, 1.0))
+    most = np.maximum(*(np.abs(each - base) for each in moved))
+    blur: Numbers = np.nan_to_num(most, nan=0.0, posinf=0.0).sum(axis=-1)
+    return blur
+
+
 def _relative(differences: Numbers) -> Numbers:
     largest = differences.max()
     return differences / largest if 0 < largest < math.inf else np.nan_to_num(differences, posinf=1.0)
