@@ -11,7 +11,7 @@ import torch
 
 import dkl
 from dkl.families import DiagonalNormal, Gamma, MultivariateNormal, Normal
-from dkl.fitting.variational.adversary import Critic, Game
+from dkl.fitting.variational.adversary import Adam, Critic, Game
 from dkl.fitting.variational.shapes import shape_of
 
 BOUND = "variational bound"
@@ -72,15 +72,15 @@ def test_against_the_best_critic_q_follows_the_gradient_of_the_divergence(diverg
     shape, theta = shape_of(Normal, 1), np.array([0.5, -0.2])
     sd = math.exp(theta[1])
     game = Game(divergence, shape, np.zeros((1, 1)), samples=200_000, hidden=2, rate=0.1)
-    critic = Critic(1, 2, torch.Generator().manual_seed(0))
-    with torch.no_grad():  # log p/q of N(0, 1) and q
-        critic.square[:] = 0.5 / sd**2 - 0.5
-        critic.linear[:] = -theta[0] / sd**2
-        critic.biases[-1][:] = 0.5 * theta[0] ** 2 / sd**2 + theta[1]
-    x = torch.linspace(-3, 3, 7, dtype=torch.float64)
+    critic = Critic(1, 2, np.random.default_rng(0))
+    # log p/q of N(0, 1) and q
+    critic.square[:] = 0.5 / sd**2 - 0.5
+    critic.linear[:] = -theta[0] / sd**2
+    critic.bias[:] = 0.5 * theta[0] ** 2 / sd**2 + theta[1]
+    x = np.linspace(-3, 3, 7)
     q = Normal(theta[0], sd)
-    ratio = Normal(0.0, 1.0).log_prob(x.numpy()) - q.log_prob(x.numpy())
-    np.testing.assert_allclose(critic(x[:, None]).detach().numpy(), ratio, rtol=1e-12, atol=1e-12)
+    ratio = Normal(0.0, 1.0).log_prob(x) - q.log_prob(x)
+    np.testing.assert_allclose(critic.scores(x[:, None])[0], ratio, rtol=1e-12, atol=1e-12)
     found = game.gradient(critic, theta, np.random.default_rng(0))
 
     def value(at: Any) -> float:
@@ -90,6 +90,39 @@ def test_against_the_best_critic_q_follows_the_gradient_of_the_divergence(diverg
         step = 1e-4 * np.eye(2)[k]
         # The terms are of size 1: their mean is known to some 1/√200,000.
         assert found[k] == pytest.approx((value(theta + step) - value(theta - step)) / 2e-4, abs=0.015)
+
+
+def test_the_critics_derivatives_against_autograd() -> None:
+    rng = np.random.default_rng(0)
+    critic = Critic(3, 5, rng)
+    critic.numbers[:] += 0.3 * rng.standard_normal(critic.numbers.size)
+    y, weights = rng.standard_normal((7, 3)), rng.standard_normal(7)
+    found, layers = critic.scores(y)
+    parts = [critic.inner, critic.inner_bias, critic.deep, critic.deep_bias, critic.out, critic.bias, critic.linear]
+    inner, inner_bias, deep, deep_bias, out, bias, linear, square, rows = (
+        torch.tensor(part, requires_grad=True) for part in [*parts, critic.square, y]
+    )
+    h = torch.tanh(torch.tanh(rows @ inner.mT + inner_bias) @ deep.mT + deep_bias)
+    scores = h @ out + bias + rows @ linear + ((rows @ square) * rows).sum(-1)
+    np.testing.assert_allclose(found, scores.detach().numpy(), rtol=1e-13)
+    learnt = [inner, inner_bias, deep, deep_bias, out, bias, linear, square]
+    *by_learnt, by_rows = torch.autograd.grad((torch.from_numpy(weights) * scores).sum(), [*learnt, rows])
+    true = np.concatenate([each.numpy().ravel() for each in by_learnt])
+    np.testing.assert_allclose(critic.by_numbers(layers, weights), true, rtol=1e-11, atol=1e-13)
+    np.testing.assert_allclose(critic.by_rows(layers, weights), by_rows.numpy(), rtol=1e-11, atol=1e-13)
+
+
+def test_the_steps_are_adams() -> None:
+    rng = np.random.default_rng(0)
+    ours, place = Adam(4, 0.5), np.ones(4)
+    its = torch.ones(4, dtype=torch.float64, requires_grad=True)
+    theirs = torch.optim.Adam([its], lr=0.01, betas=(0.5, 0.99), eps=1e-12)
+    for _ in range(20):
+        gradient = rng.standard_normal(4)
+        place += ours.step(gradient, 0.01)
+        its.grad = torch.from_numpy(gradient)
+        theirs.step()
+    np.testing.assert_allclose(place, its.detach().numpy(), rtol=1e-12)
 
 
 def test_seed_progress_and_an_end_that_is_none() -> None:

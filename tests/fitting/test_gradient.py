@@ -16,7 +16,7 @@ import dkl
 from dkl.families import DiagonalNormal, Gamma, LowRankNormal, MultivariateNormal, Normal
 from dkl.fitting import Product, Sites
 from dkl.fitting.variational.differentiable import Differentiable
-from dkl.fitting.variational.gradient import End, Settings, distinct, followed, shares_of
+from dkl.fitting.variational.gradient import End, Settings, distinct, followed, shares_of, slope_of
 from dkl.fitting.variational.importance import weighed
 from dkl.fitting.variational.laplace import Frame, frames
 from dkl.fitting.variational.shapes import LowRank, Shape, shape_of
@@ -163,7 +163,69 @@ def test_too_few_steps_are_said_and_progress_is_told() -> None:
     assert noisy.reason is not None
 
 
+def log_gammas(d: int) -> tuple[Any, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Logarithms of gamma variables, whose modes are not their means; the best normal distribution's means and widths.
+
+    Of a·x − exp x the ELBO is a·m − exp(m + s²/2) + log s: at its top a = exp(m + s²/2) and a·s² = 1.
+    """
+    a = np.exp(np.random.default_rng(3).uniform(-1.0, 2.0, d))
+    target = dkl.Density(lambda x: (torch.from_numpy(a) * x - torch.exp(x)).sum(-1), support=Vectors(d))
+    return target, np.log(a) - 0.5 / a, 1 / np.sqrt(a)
+
+
+@pytest.mark.parametrize(("family", "d"), [(DiagonalNormal, 200), (MultivariateNormal, 40)])
+def test_a_standstill_on_a_slope_is_no_end(family: Any, d: int) -> None:
+    # Steps so small that nothing changes: the mean stays at the mode, half a standard deviation away.
+    target, loc, sd = log_gammas(d)
+    fit = dkl.fit(family, target, dkl.reverse_kl, method=VI, starts=1, steps=500, learning_rate=1e-5)
+    assert math.sqrt(np.mean(((fit.distribution.mean() - loc) / sd) ** 2)) > 0.3
+    assert not fit.converged
+    assert "after 500 steps fresh samples still show a slope, of 0." in str(fit.reason)
+
+
+def test_mean_field_of_two_hundred_skew_components() -> None:
+    target, loc, sd = log_gammas(200)
+    fit = dkl.fit(DiagonalNormal, target, dkl.reverse_kl, method=VI, starts=1)
+    assert fit.converged
+    within(fit.distribution.mean(), loc, fit.details["loc_stderr"], 1e-4 * sd)
+    within(fit.distribution.std(), sd, fit.details["scale_stderr"], 1e-3 * sd)
+
+
 # The parts.
+
+
+@pytest.mark.parametrize("family", [DiagonalNormal, MultivariateNormal])
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
+def test_the_slope_of_a_place_is_its_distance_and_none_at_the_optimum(family: Any, alpha: float) -> None:
+    d = 50
+    normal = Differentiable(DiagonalNormal(np.zeros(d), np.ones(d)), VI)
+    shape, settings = shape_of(family, d), Settings(alpha, 1, 64, 0.05)
+    rng = np.random.default_rng(0)
+    at = shape.begun()
+    assert slope_of(normal, shape, Frame(np.zeros(d), np.ones(d)), at, settings, rng) == 0.0
+    # As wide as the target, and off in every mean: the gradient is the way back.
+    if alpha == 0:
+        off = slope_of(normal, shape, Frame(np.full(d, 0.3), np.ones(d)), at, settings, rng)
+        assert off == pytest.approx(0.3, rel=1e-9)
+    target, loc, sd = log_gammas(d)
+    log_p = Differentiable(target, VI)
+    calm = Settings(0.0, 1, 16, 0.05)
+    slopes = [slope_of(log_p, shape, Frame(loc, sd), at, calm, np.random.default_rng(k)) for k in range(20)]
+    assert max(slopes) < 0.05
+    assert slope_of(log_p, shape, Frame(loc + 0.3 * sd, sd), at, calm, rng) > 0.2
+
+
+def test_the_pace_of_all_covariances_falls_with_their_dimension() -> None:
+    assert [shape_of(MultivariateNormal, d).pace for d in (1, 16, 64, 400)] == [1.0, 1.0, 0.5, 0.2]
+    assert shape_of(DiagonalNormal, 400).pace == 1.0
+    # A step of the rate in each entry, of any sign: the covariance keeps its size.
+    d = 400
+    shape = shape_of(MultivariateNormal, d)
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=shape.begun().size)
+    _, sd = shape.moments(Frame(np.zeros(d), np.ones(d)), 0.05 * shape.pace * signs)
+    np.testing.assert_allclose(sd, 1.0, atol=0.05)
+    _, sd = shape.moments(Frame(np.zeros(d), np.ones(d)), 0.05 * signs)
+    assert sd.max() > 1.3
 
 
 @pytest.mark.parametrize("alpha", [-1.0, 0.0, 0.3, 0.9])
@@ -185,6 +247,7 @@ def test_shapes_against_the_families_and_autograd(shape: Shape) -> None:
     y, log_q, pull = shape.drawn(theta, z)
     member = shape.member(frame, theta)
     np.testing.assert_allclose(log_q, member.log_prob(y), rtol=1e-11)
+    np.testing.assert_array_equal(shape.placed(theta, z), y)
     place = torch.tensor(y, requires_grad=True)
     moved = member.moved(dkl._array.namespace_of(x=place), place)
     (by_y,) = torch.autograd.grad(moved.log_prob(place).sum(), place)
@@ -257,6 +320,21 @@ def test_frames_are_the_modes_with_their_widths() -> None:
     assert frame.share == 1.0
     (frame,) = frames(log_p, target, 1, np.random.default_rng(0), diagonal=True)
     np.testing.assert_allclose(frame.factor, 1 / np.sqrt(np.diag(np.linalg.inv(covariance))), rtol=1e-7)
+
+
+@pytest.mark.parametrize("diagonal", [True, False])
+def test_components_of_any_units_have_frames_of_their_own(*, diagonal: bool) -> None:
+    s = np.array([1e-8, 1.0, 1e8])
+    covariance = np.array([[1.0, 0.999, 0.5], [0.999, 1.0, 0.5], [0.5, 0.5, 1.0]]) * s[:, None] * s
+    target = MultivariateNormal(3 * s, covariance)
+    (frame,) = frames(Differentiable(target, VI), target, 2, np.random.default_rng(0), diagonal=diagonal)
+    np.testing.assert_allclose(frame.loc / s, 3.0, rtol=1e-6)
+    if diagonal:
+        inverse = np.linalg.inv(covariance / s[:, None] / s)
+        np.testing.assert_allclose(frame.factor / s, 1 / np.sqrt(np.diag(inverse)), rtol=1e-6)
+    else:
+        whole = frame.factor @ frame.factor.T
+        np.testing.assert_allclose(whole / s[:, None] / s, covariance / s[:, None] / s, rtol=1e-6)
 
 
 def test_frames_in_many_dimensions_and_where_there_is_no_mode() -> None:

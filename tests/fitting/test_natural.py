@@ -11,7 +11,7 @@ import torch
 from scipy import integrate
 
 import dkl
-from dkl.families import DiagonalNormal, Gamma, MultivariateNormal, Normal
+from dkl.families import DiagonalNormal, Erlang, Gamma, MultivariateNormal, Normal
 from dkl.fitting.variational.differentiable import Differentiable
 from dkl.fitting.variational.laplace import Frame
 from dkl.fitting.variational.natural import Settings, followed, nodes
@@ -188,7 +188,7 @@ def test_what_it_refuses() -> None:
     wide = MultivariateNormal(np.zeros(129), np.eye(129))
     for family, target, divergence in (
         (Normal, Normal(0.0, 1.0), dkl.kl),
-        (Gamma, Gamma(1.0, 1.0), dkl.reverse_kl),
+        (Erlang, Gamma(1.0, 1.0), dkl.reverse_kl),
         (MultivariateNormal, wide, dkl.reverse_kl),
         (Normal, dkl.Samples([1.0, 2.0]), dkl.reverse_kl),
     ):

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from dkl.fitting.variational import ascent, critic, gradient, natural
+from dkl.fitting.variational import ascent, critic, gradient, natural, regression
 
-__all__ = ["ascent", "critic", "gradient", "natural"]
+__all__ = ["ascent", "critic", "gradient", "natural", "regression"]

@@ -1,14 +1,14 @@
-"""The game behind the variational bound, in PyTorch: a critic that tells samples from a fit, and the fit."""
+"""The game behind the variational bound: a critic that tells samples from a fit, and the fit."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from dkl.divergences import Divergence
 from dkl.fitting.variational.shapes import Shape
@@ -56,29 +56,81 @@ class Played:
     trace: tuple[float, ...]
 
 
-class Critic(nn.Module):  # type: ignore[misc]
-    """A score of vectors: a quadratic function and two hidden layers."""
+class Layers(NamedTuple):
+    """The vectors that a critic has scored, and what its layers made of them."""
 
-    def __init__(self, d: int, hidden: int, generator: torch.Generator) -> None:
-        super().__init__()
-        sizes = [(hidden, d), (hidden, hidden), (1, hidden)]
-        self.weights = nn.ParameterList(
-            torch.randn(size, dtype=torch.float64, generator=generator) / math.sqrt(size[1]) for size in sizes
-        )
-        self.biases = nn.ParameterList(torch.zeros(size[0], dtype=torch.float64) for size in sizes)
-        self.linear = nn.Parameter(torch.zeros(d, dtype=torch.float64))
-        self.square = nn.Parameter(torch.zeros(d, d, dtype=torch.float64))
-        # At first it tells nothing apart.
-        with torch.no_grad():
-            self.weights[-1].mul_(0.0)
+    y: Numbers
+    first: Numbers
+    second: Numbers
 
-    def forward(self, y: Tensor) -> Tensor:
-        """One score a row."""
-        h = y
-        for weight, bias in zip(list(self.weights)[:-1], list(self.biases)[:-1], strict=True):
-            h = torch.tanh(h @ weight.mT + bias)
-        deep = (h @ self.weights[-1].mT + self.biases[-1])[:, 0]
-        return deep + y @ self.linear + ((y @ self.square) * y).sum(-1)
+
+class Critic:
+    """A score of vectors, a quadratic function and two hidden layers, with its derivatives written out.
+
+    It is small, and a step of it takes longer to hand to PyTorch than to calculate.
+
+    Attributes
+    ----------
+    numbers : array
+        All that it learns; the others are views of it.
+    inner, deep, out : array, shapes (hidden, d), (hidden, hidden), (hidden,)
+        Of the layers, with ``inner_bias``, ``deep_bias`` and ``bias``.
+    linear, square : array, shapes (d,) and (d, d)
+    """
+
+    def __init__(self, d: int, hidden: int, rng: np.random.Generator) -> None:
+        shapes = [(hidden, d), (hidden,), (hidden, hidden), (hidden,), (hidden,), (1,), (d,), (d, d)]
+        self.numbers = np.zeros(sum(math.prod(shape) for shape in shapes))
+        self._cuts = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
+        parts = [part.reshape(shape) for part, shape in zip(np.split(self.numbers, self._cuts), shapes, strict=True)]
+        self.inner, self.inner_bias, self.deep, self.deep_bias, self.out, self.bias, self.linear, self.square = parts
+        # At first it tells nothing apart: what comes out of the layers has weight 0.
+        self.inner[:] = rng.standard_normal(self.inner.shape) / math.sqrt(d)
+        self.deep[:] = rng.standard_normal(self.deep.shape) / math.sqrt(hidden)
+
+    def scores(self, y: Numbers) -> tuple[Numbers, Layers]:
+        """One score a row, and what its derivatives need."""
+        first = np.tanh(y @ self.inner.T + self.inner_bias)
+        second = np.tanh(first @ self.deep.T + self.deep_bias)
+        quadratic = ((y @ self.square + self.linear) * y).sum(axis=1)
+        return second @ self.out + self.bias + quadratic, Layers(y, first, second)
+
+    def _back(self, layers: Layers, by_score: Numbers) -> tuple[Numbers, Numbers]:
+        """The gradient by what enters each layer."""
+        into_second = by_score[:, None] * self.out * (1.0 - layers.second**2)
+        return into_second @ self.deep * (1.0 - layers.first**2), into_second
+
+    def by_numbers(self, layers: Layers, by_score: Numbers) -> Numbers:
+        """The gradient of Σ by_score·score by all that it learns."""
+        into_first, into_second = self._back(layers, by_score)
+        weighted = by_score[:, None] * layers.y
+        parts = (
+            into_first.T @ layers.y, into_first.sum(axis=0), into_second.T @ layers.first, into_second.sum(axis=0),
+            by_score @ layers.second, by_score.sum(), weighted.sum(axis=0), layers.y.T @ weighted,
+        )  # fmt: skip
+        return np.concatenate([np.ravel(part) for part in parts])
+
+    def by_rows(self, layers: Layers, by_score: Numbers) -> Numbers:
+        """The gradient of the same by the vectors."""
+        into_first, _ = self._back(layers, by_score)
+        return into_first @ self.inner + by_score[:, None] * (layers.y @ (self.square + self.square.T) + self.linear)
+
+
+class Adam:
+    """The steps of D. P. Kingma, J. Ba, "Adam: a method for stochastic optimization", ICLR (2015), downhill."""
+
+    def __init__(self, size: int, decay: float) -> None:
+        self.decay, self._times = decay, 0
+        self._first, self._second = np.zeros(size), np.zeros(size)
+
+    def step(self, gradient: Numbers, rate: float) -> Numbers:
+        """What to add."""
+        self._times += 1
+        self._first += (1.0 - self.decay) * (gradient - self._first)
+        self._second += 0.01 * (gradient**2 - self._second)
+        size = np.sqrt(self._second / (1.0 - 0.99**self._times)) + 1e-12
+        made: Numbers = -rate / (1.0 - self.decay**self._times) * self._first / size
+        return made
 
 
 class Game:
@@ -109,24 +161,19 @@ class Game:
     ) -> Played:
         """One game from one start; the critic then goes on alone, and is judged by samples that are held out."""
         rng = np.random.default_rng(seed)
-        critic = Critic(self.shape.d, self.hidden, torch.Generator().manual_seed(seed))
-        optimiser = torch.optim.Adam(critic.parameters(), lr=_CRITIC_RATE, betas=(0.5, 0.99))
-        theta, first, second = start.copy(), np.zeros_like(start), np.zeros_like(start)
+        critic = Critic(self.shape.d, self.hidden, rng)
+        teacher, mover = Adam(critic.numbers.size, 0.5), Adam(start.size, 0.5)
+        theta = start.copy()
         half = steps // 2
         size = max((steps - half) // _PIECES, 1)
         pieces = np.zeros((_PIECES, theta.size))
         trace: list[float] = []
         for _ in range(max(int(_AHEAD * steps), 1)):
-            self._taught(critic, optimiser, theta, rng)
+            self._taught(critic, teacher, _CRITIC_RATE, theta, rng)
         for t in range(steps):
             for _ in range(_CRITIC_STEPS):
-                bound = self._taught(critic, optimiser, theta, rng)
-            gradient = self.gradient(critic, theta, rng)
-            first = 0.5 * first + 0.5 * gradient
-            second = 0.99 * second + 0.01 * gradient**2
-            rate = self.rate / (1.0 + 10.0 * t / steps)
-            up = first / (1.0 - 0.5 ** (t + 1))
-            theta = theta - rate * up / (np.sqrt(second / (1.0 - 0.99 ** (t + 1))) + 1e-12)
+                bound = self._taught(critic, teacher, _CRITIC_RATE, theta, rng)
+            theta = theta + mover.step(self.gradient(critic, theta, rng), self.rate / (1.0 + 10.0 * t / steps))
             if t >= steps - size * _PIECES:
                 pieces[(t - (steps - size * _PIECES)) // size] += theta / size
             if t % max(steps // 100, 1) == 0:
@@ -134,12 +181,9 @@ class Game:
             if told is not None:
                 told(t + 1)
         mean = pieces.mean(axis=0)
-        for group in optimiser.param_groups:
-            group["betas"] = (0.9, 0.99)
+        teacher = Adam(critic.numbers.size, 0.9)
         for t in range(max(int(_LAST * steps), 1)):
-            for group in optimiser.param_groups:
-                group["lr"] = _CRITIC_RATE / (1.0 + 10.0 * t / (_LAST * steps))
-            self._taught(critic, optimiser, mean, rng)
+            self._taught(critic, teacher, _CRITIC_RATE / (1.0 + 10.0 * t / (_LAST * steps)), mean, rng)
         value, stderr = self._judged(critic, mean, held, rng)
         early, late = pieces[: _PIECES // 2], pieces[_PIECES // 2 :]
         change = _rms(late.mean(axis=0) - early.mean(axis=0))
@@ -147,39 +191,40 @@ class Game:
         converged = change <= max(4.0 * noise, _STILL) and change < 10.0 * _STILL
         return Played(mean, value, stderr, converged, change, noise, tuple(trace))
 
-    def _fake(self, theta: Numbers, n: int, rng: np.random.Generator) -> tuple[Numbers, Tensor]:
+    def _fake(self, theta: Numbers, n: int, rng: np.random.Generator) -> tuple[Numbers, Numbers]:
         z = rng.standard_normal((n, self.shape.noise))
-        return z, torch.from_numpy(self.shape.drawn(theta, z)[0])
+        return z, self.shape.placed(theta, z)
 
-    def _taught(
-        self, critic: Critic, optimiser: torch.optim.Optimizer, theta: Numbers, rng: np.random.Generator
-    ) -> float:
+    def _taught(self, critic: Critic, teacher: Adam, rate: float, theta: Numbers, rng: np.random.Generator) -> float:
         """One step of the critic; the bound before it."""
-        real = torch.from_numpy(self.seen[rng.integers(len(self.seen), size=self.samples)])
+        real = self.seen[rng.integers(len(self.seen), size=self.samples)]
         _, fake = self._fake(theta, self.samples, rng)
+        # Each side by itself: products of this size stay with one thread, and a second would only be waited for.
+        (of_real, real_layers), (of_fake, fake_layers) = critic.scores(real), critic.scores(fake)
+        v, w = (torch.from_numpy(found).requires_grad_(True) for found in (of_real, of_fake))
         with torch.enable_grad():
-            loss = self.rules.discriminator_loss(critic(real), critic(fake))
-            optimiser.zero_grad()
-            loss.backward()
-        torch.nn.utils.clip_grad_norm_(critic.parameters(), _LONGEST)
-        optimiser.step()
+            loss = self.rules.discriminator_loss(v, w)
+            by_real, by_fake = torch.autograd.grad(loss, (v, w))
+        gradient = critic.by_numbers(real_layers, by_real.numpy()) + critic.by_numbers(fake_layers, by_fake.numpy())
+        length = math.sqrt(float(gradient @ gradient))
+        critic.numbers += teacher.step(gradient * min(1.0, _LONGEST / (length + 1e-6)), rate)
         return -float(loss.detach())
 
     def gradient(self, critic: Critic, theta: Numbers, rng: np.random.Generator) -> Numbers:
         """The gradient of the bound by q's numbers."""
         z, fake = self._fake(theta, self.samples, rng)
-        fake.requires_grad_(True)
+        found, layers = critic.scores(fake)
+        scores = torch.from_numpy(found).requires_grad_(True)
         with torch.enable_grad():
-            loss = self.rules.generator_loss(critic(fake), saturating=True)
-            (by_y,) = torch.autograd.grad(loss, fake)
-        return self.shape.gradient(theta, z, by_y.numpy())
+            loss = self.rules.generator_loss(scores, saturating=True)
+            (by_score,) = torch.autograd.grad(loss, scores)
+        return self.shape.gradient(theta, z, critic.by_rows(layers, by_score.numpy()))
 
     def _judged(self, critic: Critic, theta: Numbers, held: Numbers, rng: np.random.Generator) -> tuple[float, float]:
         """The bound on the samples held out and fresh ones of q, and its standard error."""
         _, fake = self._fake(theta, _FAKE * len(held), rng)
-        with torch.no_grad():
-            gain = self.rules.activation(critic(torch.from_numpy(held)))
-            loss = self.rules.conjugate(critic(fake))
+        gain = self.rules.activation(torch.from_numpy(critic.scores(held)[0]))
+        loss = self.rules.conjugate(torch.from_numpy(critic.scores(fake)[0]))
         variance = float(gain.var()) / len(gain) + float(loss.var()) / len(loss)
         return float(gain.mean() - loss.mean()), math.sqrt(variance)
 

@@ -57,6 +57,9 @@ _PIECES = 8
 _STILL = 1e-3
 # With more noise in the answer than this, in the same units, it goes on while there are steps.
 _NOISY = 0.02
+# An end must be flat: so many fresh batches show no slope above this, in the same units, beyond their own noise.
+_FRESH = 16
+_FLAT = 0.05
 # Optima that are nearer, in standard deviations and logarithms of them, are one.
 _SAME = 0.1
 
@@ -70,12 +73,12 @@ def stochastic(problem: Problem) -> Fit:
     Options
     -------
     steps : int
-        At most, over all rounds: 8,000. It ends when a round changes nothing beyond its own noise, and that is below
-        0.02 standard deviations.
+        At most, over all rounds: 8,000. It ends when a round changes nothing beyond its own noise, that is below 0.02
+        standard deviations, and fresh samples show no slope above 0.05 in these units.
     samples : int
         In a step: 16, or 128 for α other than 0. The optimum of α ≠ 0 is that of the bound of so many samples.
     learning_rate : float
-        Of Adam, in units of the fit itself: 0.05.
+        Of Adam, in units of the fit itself: 0.05; times 4/√d for all covariances of d > 16 dimensions.
     starts : int
         How many climbs to a mode to begin with: 4. A search begins at each mode found.
     rank : int
@@ -165,6 +168,10 @@ class End:
     trace : tuple of float
         Minus the bound, at about a hundred steps of the way.
     steps : int
+    loc, sd : array
+        The means and standard deviations of the components.
+    slope : float
+        What fresh samples show of the gradient there, in units of the fit, less their noise; see :func:`slope_of`.
     """
 
     frame: Frame
@@ -175,6 +182,7 @@ class End:
     steps: int
     loc: Numbers
     sd: Numbers
+    slope: float = 0.0
 
 
 def followed(
@@ -185,7 +193,11 @@ def followed(
     rng: np.random.Generator,
     told: Callable[[int], None] | None = None,
 ) -> End:
-    """Follow the gradient from one frame, in rounds, until a round changes nothing beyond its own noise."""
+    """Follow the gradient from one frame, in rounds, until a round changes nothing and the end is flat.
+
+    A slow drift hides in the noise of a round, and in hundreds of dimensions noise can hold a fit far from its optimum
+    for good: there a round changes nothing either. Fresh samples at the end show the slope that is left.
+    """
     length, done, before = _ROUND, 0, math.inf
     theta = shape.begun()
     trace: list[float] = []
@@ -201,14 +213,43 @@ def followed(
         change = shape.apart(mean, theta)
         size, own = _rms(change), _rms(noise)
         # What changes is the noise of both rounds, or a drift.
-        converged = size <= max(2.0 * math.hypot(own, before), _STILL) and done > _ROUND
+        still = size <= max(2.0 * math.hypot(own, before), _STILL) and done > _ROUND
         before = own
-        if (converged and own <= _NOISY) or settings.steps - done < _ROUND:
-            break
-        frame, theta = shape.reframed(frame, mean)
+        last = settings.steps - done < _ROUND
+        here, own_theta = shape.reframed(frame, mean)
+        if last or (still and own <= _NOISY):
+            slope = slope_of(log_p, shape, here, own_theta, settings, rng)
+            converged = still and slope <= _FLAT
+            if last or converged:
+                break
+        frame, theta = here, own_theta
     error = np.maximum(noise, np.abs(change))
     loc, sd = shape.moments(frame, mean)
-    return End(frame, mean, error, converged, tuple(trace), done, loc, sd)
+    return End(frame, mean, error, converged, tuple(trace), done, loc, sd, slope)
+
+
+def slope_of(
+    log_p: Differentiable,
+    shape: Shape,
+    frame: Frame,
+    theta: Numbers,
+    settings: Settings,
+    rng: np.random.Generator,
+) -> float:
+    """The root mean square of the gradient at θ, by fresh samples, less four standard errors of its square.
+
+    That of the means or that of the other numbers, whichever is larger: of the hundred thousand numbers of a covariance
+    the few of the mean would show nothing. In a frame of the fit itself a slope of 1 is, where the target is as wide as
+    the fit, one standard deviation.
+    """
+    batches = np.stack([_gradient(log_p, shape, frame, theta, settings, rng)[0] for _ in range(_FRESH)])
+    left = []
+    for part in (batches[:, : shape.d], batches[:, shape.d :]):
+        noise = part.var(axis=0, ddof=1) / _FRESH
+        # The square of a mean is too large by the variance of the mean, and that itself is known to √(2/n) of it.
+        unsure = 4.0 * math.sqrt(2.0 * float(np.mean(noise**2)) / noise.size)
+        left.append(float(np.mean(part.mean(axis=0) ** 2 - noise)) - unsure)
+    return math.sqrt(max(*left, 0.0))
 
 
 def _rms(x: Numbers) -> float:
@@ -235,7 +276,7 @@ def _round(
         gradient, bound = _gradient(log_p, shape, frame, here, settings, rng)
         first = 0.9 * first + 0.1 * gradient
         second = 0.99 * second + 0.01 * gradient**2
-        rate = settings.rate / (1.0 + 20.0 * t / steps)
+        rate = settings.rate * shape.pace / (1.0 + 20.0 * t / steps)
         up = first / (1.0 - 0.9 ** (t + 1))
         here = here + rate * up / (np.sqrt(second / (1.0 - 0.99 ** (t + 1))) + 1e-12)
         if t >= steps - size * _PIECES:
@@ -302,7 +343,12 @@ def _named(end: End, shape: Shape, family: type) -> Found:
     loc_stderr, scale_stderr = shape.errors(end.frame, end.theta, end.error)
     noise = _rms(end.error)
     said = None
-    if not end.converged:
+    if end.slope > _FLAT:
+        said = (
+            f"after {end.steps} steps fresh samples still show a slope, of {end.slope:.2g} in units of the fit: give "
+            "more steps=, or a smaller learning_rate="
+        )
+    elif not end.converged:
         said = (
             f"after {end.steps} steps the last round still changed the fit, by {noise:.2g} standard deviations: give "
             "more steps="

@@ -38,6 +38,9 @@ DRAWN = 1 << 14
 _GROUPS = 64
 # Above it a mean of weights is known to converge too slowly at any number of samples [2].
 _HOPELESS = 0.7
+# Where no weight is so many times their mean none of them decides, whatever shape their tail seems to have: of n
+# weights with a tail of that shape the largest is some n^0.7 times the mean.
+_PLAIN = 10.0
 
 LogProb = Callable[[Numbers], Numbers]
 
@@ -85,7 +88,8 @@ class Weights:
     def distrust(self) -> str | None:
         """Why the integral, and what stands on it, cannot be trusted, if that is so."""
         k = self.tail
-        if k <= _HOPELESS:
+        largest = float((self.log_p - self.log_r).max()) - self.log_normaliser
+        if k <= _HOPELESS or largest < math.log(_PLAIN):
             return None
         return (
             f"the integral of the target cannot be trusted: the tail of the importance weights has Pareto shape k = "

@@ -24,6 +24,8 @@ _PROBES = 64
 _NEWTON = 5
 # Modes nearer than this, in units of their own, are one.
 _SAME = 1e-3
+# Of the largest curvature, what a direction without any is given.
+_LEAST = 1e-8
 # Without samples of the target starts are drawn so wide.
 _WIDE = 3.0
 
@@ -150,14 +152,19 @@ def _widths(log_p: Differentiable, loc: Numbers, rng: np.random.Generator, diago
         return _from_curvature(np.mean(signs * (behind - ahead), axis=0) / (2.0 * step))
     _, _, second = log_p.with_curvature(loc[None], checked=False)
     precision = -0.5 * (second[0] + second[0].T)
+    own: Numbers = np.abs(np.diagonal(precision))
+    usable = np.isfinite(own) & (own > 0)
+    # Components may be of any units: each has a width of its own, and only what has no curvature takes another's.
+    own = 1.0 / np.sqrt(np.where(usable, own, _LEAST * own[usable].max())) if usable.any() else np.ones_like(own)
     if diagonal or not np.isfinite(precision).all():
-        return _from_curvature(np.diagonal(precision))
-    values, vectors = np.linalg.eigh(precision)
-    widths = _from_curvature(values)
-    return np.linalg.cholesky((vectors * widths**2) @ vectors.T)
+        return own
+    values, vectors = np.linalg.eigh(precision * own[:, None] * own)
+    factor: Numbers = own[:, None] * np.linalg.cholesky((vectors * _from_curvature(values) ** 2) @ vectors.T)
+    return factor
 
 
 def _from_curvature(curvature: Numbers) -> Numbers:
     size = np.abs(np.where(np.isfinite(curvature), curvature, 0.0))
     top = float(size.max())
-    return 1.0 / np.sqrt(np.maximum(size, 1e-8 * top)) if top > 0 else np.ones_like(size)
+    made: Numbers = 1.0 / np.sqrt(np.maximum(size, _LEAST * top)) if top > 0 else np.ones_like(size)
+    return made

@@ -37,7 +37,7 @@ from scipy.stats import qmc
 from dkl._array import real_number
 from dkl.families.multivariate import LOG_TAU, DiagonalNormal, MultivariateNormal
 from dkl.families.normal import Normal
-from dkl.fitting.problem import REVERSE, Problem, fitter, need, whole_number
+from dkl.fitting.problem import REVERSE, DeclinedError, Problem, fitter, need, whole_number
 from dkl.fitting.result import Fit
 from dkl.fitting.variational.differentiable import Differentiable
 from dkl.fitting.variational.gradient import need_real
@@ -65,7 +65,8 @@ _SAME = 1e-4
 def natural_gradient(problem: Problem) -> Fit:
     """Follow the natural gradient of the reverse KL, for normal families in up to 128 dimensions.
 
-    The target is anything whose log-density PyTorch can differentiate twice, normalised or not.
+    The target is anything whose log-density PyTorch can differentiate twice, normalised or not. For other targets, and
+    other families, regressions take the place of the derivatives: :func:`dkl.fitting.variational.regression`.
 
     Options
     -------
@@ -83,18 +84,23 @@ def natural_gradient(problem: Problem) -> Fit:
         Called with the steps done and the most that there will be.
     """
     target: Any = problem.target
-    need(problem.family in (Normal, DiagonalNormal, MultivariateNormal), "is for normal families alone")
+    need(
+        problem.family in (Normal, DiagonalNormal, MultivariateNormal), "with second derivatives is for normal families"
+    )
     need(problem.reverse, REVERSE)
     need_real(problem)
     d = math.prod(target.event_shape)
     need(d <= _DIMENSIONS, f"needs second derivatives, in {_DIMENSIONS} dimensions at most, and the target has {d}")
-    log_p = Differentiable(target, "natural gradient")
+    try:
+        log_p = Differentiable(target, "natural gradient")
+    except (TypeError, ModuleNotFoundError) as none:
+        raise DeclinedError(f"with second derivatives is not to be had: {none}") from none
     rng = problem.rng()
     diagonal = problem.family is not MultivariateNormal
     settings = Settings(
         whole_number(problem.option("steps", STEPS), "steps"),
-        _within(problem, "rtol", RTOL),
-        _within(problem, "step_size", 1.0),
+        within(problem, "rtol", RTOL),
+        within(problem, "step_size", 1.0),
         diagonal,
     )
     count = whole_number(problem.option("samples", SAMPLES), "samples", least=2 * log_p.dimension)
@@ -112,7 +118,8 @@ def natural_gradient(problem: Problem) -> Fit:
     return assembled(problem, "natural gradient", log_p.log_prob, [found for found, _, _ in ends])
 
 
-def _within(problem: Problem, name: str, default: float) -> float:
+def within(problem: Problem, name: str, default: float) -> float:
+    """An option that is a positive number of at most 1, checked."""
     value = problem.option(name, default)
     number = real_number(value, name)
     if not 0 < number <= 1:

@@ -5,6 +5,7 @@ Each shape says how its numbers θ make a sample, what −∂(log q)/∂y is the
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -33,9 +34,18 @@ class Shape(ABC):
         """How many normal numbers a sample takes."""
         return self.d
 
+    @property
+    def pace(self) -> float:
+        """What to multiply a rate of steps by that move every number at once."""
+        return 1.0
+
     @abstractmethod
     def begun(self) -> Numbers:
         """θ of the frame's own distribution, or one near it."""
+
+    @abstractmethod
+    def placed(self, theta: Numbers, z: Numbers) -> Numbers:
+        """Samples y in the frame."""
 
     @abstractmethod
     def drawn(self, theta: Numbers, z: Numbers) -> tuple[Numbers, Numbers, Numbers]:
@@ -90,12 +100,16 @@ class Widths(Shape):
         """The frame's own."""
         return np.zeros(2 * self.d)
 
+    def placed(self, theta: Numbers, z: Numbers) -> Numbers:
+        """See :class:`Shape`."""
+        made: Numbers = theta[: self.d] + np.exp(theta[self.d :]) * z
+        return made
+
     def drawn(self, theta: Numbers, z: Numbers) -> tuple[Numbers, Numbers, Numbers]:
         """See :class:`Shape`."""
         log_width = theta[self.d :]
-        width = np.exp(log_width)
         log_q = -0.5 * (z**2).sum(axis=1) - log_width.sum() - 0.5 * self.d * LOG_TAU
-        return theta[: self.d] + width * z, log_q, z / width
+        return self.placed(theta, z), log_q, z / np.exp(log_width)
 
     def gradient(self, theta: Numbers, z: Numbers, by_y: Numbers) -> Numbers:
         """See :class:`Shape`."""
@@ -126,6 +140,11 @@ class Lower(Shape):
 
     full = True
 
+    @property
+    def pace(self) -> float:
+        """Entries of size r and any sign make a matrix of norm some r·√d, which must stay well below 1."""
+        return min(1.0, 4.0 / math.sqrt(self.d))
+
     @cached_property
     def _below(self) -> tuple[Numbers, Numbers]:
         return np.tril_indices(self.d, -1)
@@ -137,6 +156,11 @@ class Lower(Shape):
     def _inner(self, theta: Numbers) -> Numbers:
         made = np.diag(np.exp(theta[self.d : 2 * self.d]))
         made[self._below] = theta[2 * self.d :]
+        return made
+
+    def placed(self, theta: Numbers, z: Numbers) -> Numbers:
+        """See :class:`Shape`."""
+        made: Numbers = theta[: self.d] + z @ self._inner(theta).T
         return made
 
     def drawn(self, theta: Numbers, z: Numbers) -> tuple[Numbers, Numbers, Numbers]:
@@ -193,6 +217,12 @@ class LowRank(Shape):
 
     def _parts(self, theta: Numbers) -> tuple[Numbers, Numbers]:
         return np.exp(theta[self.d : 2 * self.d]), theta[2 * self.d :].reshape(self.d, self.rank)
+
+    def placed(self, theta: Numbers, z: Numbers) -> Numbers:
+        """See :class:`Shape`."""
+        width, w = self._parts(theta)
+        made: Numbers = theta[: self.d] + (width * z[:, : self.d] + z[:, self.d :] @ w.T)
+        return made
 
     def drawn(self, theta: Numbers, z: Numbers) -> tuple[Numbers, Numbers, Numbers]:
         """See :class:`Shape`; the inverse by Woodbury's formula."""
