@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 import scipy.stats
@@ -22,6 +23,7 @@ from dkl.families import (
     Gamma,
     GeneralizedNormal,
     Gumbel,
+    InverseGamma,
     InverseGaussian,
     Kumaraswamy,
     Laplace,
@@ -33,6 +35,7 @@ from dkl.families import (
     Uniform,
     VonMises,
 )
+from dkl.families.directional import VonMisesFisher
 
 RNG = np.random.default_rng(7)
 X = RNG.gamma(2.0, 1.0, size=400)
@@ -252,3 +255,125 @@ def test_declines():
     with pytest.raises(TypeError, match="nothing fits LowRankNormal"):
         dkl.fit(dkl.families.LowRankNormal, Samples([[1.0, 2.0]]), method="maximum likelihood")
     assert dkl.fit(Laplace, Samples([1.0, 3.0]), loc=1.0).distribution.given["scale"] == 1.0
+
+
+Z = np.random.default_rng(0).normal(size=40)
+
+
+def exactly(x):
+    return [mpmath.mpf(float(v)) for v in x]
+
+
+@mpmath.workdps(60)
+def test_digits_of_narrow_samples():
+    """Around 1e8 nothing is left of log E[x] − E[log x], nor of E[1/x] − 1/E[x]: against sixty digits."""
+    x = 1e8 + Z
+    of = exactly(x)
+    n, mean = len(of), mpmath.fsum(of) / len(of)
+    inverse, of_log = mpmath.fsum(1 / v for v in of) / n, mpmath.fsum(map(mpmath.log, of)) / n
+
+    def shape(gap):
+        return mpmath.e ** mpmath.findroot(lambda t: t - mpmath.digamma(mpmath.e**t) - gap, mpmath.log(1 / (2 * gap)))
+
+    gamma, other, gaussian, normal = (given(likeliest(f, Samples(x))) for f in _NARROW)
+    expected = shape(mpmath.log(mean) - of_log)
+    np.testing.assert_allclose([gamma["shape"], gamma["rate"]], [float(expected), float(expected / mean)], rtol=1e-14)
+    expected = shape(mpmath.log(inverse) + of_log)
+    np.testing.assert_allclose(
+        [other["shape"], other["scale"]], [float(expected), float(expected / inverse)], rtol=1e-14
+    )  # fmt: skip
+    np.testing.assert_allclose(gaussian["shape"], float(1 / (inverse - 1 / mean)), rtol=1e-14)
+    spread = mpmath.sqrt(mpmath.fsum((v - mean) ** 2 for v in of) / n)
+    np.testing.assert_allclose(normal["scale"], float(spread), rtol=1e-15)
+
+
+_NARROW = (Gamma, InverseGamma, InverseGaussian, Normal)
+
+
+@mpmath.workdps(60)
+@pytest.mark.parametrize(
+    ("centre", "width"), [(0.3, 1e-6), (1e-9, 1e-12), (1 - 1e-5, 1e-9), (0.5, 1e-2), (1e-20, 3e-22)]
+)
+def test_digits_of_concentrated_shares(centre, width):
+    """Of a Beta the score vanishes to the digits that the parameters have."""
+    of = exactly(centre + width * Z)
+    found = given(likeliest(Beta, Samples(centre + width * Z)))
+    a, b = (mpmath.mpf(found[name]) for name in "ab")
+    n, mean = len(of), mpmath.fsum(of) / len(of)
+    spread = mpmath.fsum((v / mean - 1) ** 2 for v in of) / n
+    logs = mpmath.fsum(map(mpmath.log, of)) / n, mpmath.fsum(mpmath.log(1 - v) for v in of) / n
+    score = [mpmath.digamma(z) - mpmath.digamma(a + b) - g for z, g in zip((a, b), logs, strict=True)]
+    step = mpmath.matrix(
+        [[mpmath.psi(1, a) - mpmath.psi(1, a + b), -mpmath.psi(1, a + b)],
+         [-mpmath.psi(1, a + b), mpmath.psi(1, b) - mpmath.psi(1, a + b)]]
+    ) ** -1 * mpmath.matrix(score)  # fmt: skip
+    assert max(abs(step[0] / a), abs(step[1] / b)) < 1e-13
+    assert spread < 1e-2
+
+
+@mpmath.workdps(60)
+def test_digits_of_concentrated_directions():
+    x = 0.3 + 1e-7 * Z
+    c, s = (mpmath.fsum(map(f, exactly(x))) / len(x) for f in (mpmath.cos, mpmath.sin))
+    length = mpmath.sqrt(c * c + s * s)
+    # R = 1 − 1/(2κ) − 1/(8κ²) − …, of which the rest is below 1e-28 of it.
+    kappa = mpmath.findroot(lambda k: 1 - 1 / (2 * k) - 1 / (8 * k**2) - length, 1 / (2 * (1 - length)))
+    found = given(likeliest(VonMises, Samples(x)))
+    np.testing.assert_allclose(found["concentration"], float(kappa), rtol=1e-13)
+    np.testing.assert_allclose(found["loc"], float(mpmath.atan2(s, c)), rtol=1e-15)
+    # On the sphere R = coth κ − 1/κ, and e^(−2κ) is nothing.
+    v = np.array([1.0, 2.0, 2.0]) / 3.0 + 1e-6 * np.random.default_rng(1).normal(size=(40, 3))
+    v /= np.linalg.norm(v, axis=-1, keepdims=True)
+    sphere = likeliest(VonMisesFisher, Samples(v)).distribution
+    short = np.mean(0.5 * ((v - v.mean(0) / np.linalg.norm(v.mean(0))) ** 2).sum(-1))
+    np.testing.assert_allclose(sphere.given["concentration"], 1.0 / short, rtol=1e-9)
+
+
+def test_criteria():
+    """Of counts and samples; of weighted ones by their effective number; None of what is no observation."""
+    counts = likeliest(Poisson, Counts([3, 5, 2]))
+    total = scipy.stats.poisson(0.9).logpmf([0, 1, 2]) @ [3, 5, 2]
+    assert counts.free_parameters == 1
+    np.testing.assert_allclose([counts.aic, counts.bic], [2.0 - 2.0 * total, math.log(10.0) - 2.0 * total], rtol=1e-12)
+    assert likeliest(Categorical, Counts([3, 5, 2])).free_parameters == 2
+    assert likeliest(Binomial, Counts([3, 5, 2]), total_count=4).free_parameters == 1
+    plane = likeliest(MultivariateNormal, Samples(np.random.default_rng(0).normal(size=(50, 3))))
+    assert plane.free_parameters == 9
+    other = dkl.fit(Normal, Normal(0.0, 1.0))
+    assert (other.free_parameters, other.aic, other.bic) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "error", "message"),
+    [
+        ([1.0, 2.0], {"weights": "ab"}, TypeError, "weights = 'ab' is no real number: give numbers alone"),
+        ([1.0, 2.0], {"weights": [1, "a"]}, TypeError, r"weights\[1\] = 'a' is no real number"),
+        ([1.0, 2.0], {"weights": [1, 1j]}, TypeError, r"weights\[0\] = .* is no real number: take its real part"),
+        ([1.0, 2.0], {"weights": [1.0]}, ValueError, r"weights of shape \(1,\) do not fit 2 samples"),
+        ([1.0, 2.0], {"weights": [1.0, -1.0]}, ValueError, r"weights\[1\] = -1.0 is no weight"),
+        ([1.0, 2.0], {"weights": [math.nan, 1.0]}, ValueError, r"weights\[0\] = nan is no weight"),
+        (["a", "b"], {}, TypeError, r"samples\[0\] = 'a' is no real number"),
+        ([1.0 + 1j, 2.0], {}, TypeError, r"samples\[0\] = \(1\+1j\) is no real number: take its real part"),
+    ],
+)
+def test_what_is_no_number(target, options, error, message):
+    with pytest.raises(error, match=message):
+        dkl.fit(Normal, Samples(target), **options)
+
+
+@pytest.mark.parametrize(
+    ("count", "error", "message"),
+    [
+        ("a", TypeError, "Binomial: total_count must hold real numbers, got a str"),
+        (-2, ValueError, "Binomial: total_count = -2 is not a positive whole number"),
+        (2.5, ValueError, "Binomial: total_count = 2.5 is not a positive whole number"),
+    ],
+)
+def test_what_is_no_count(count, error, message):
+    with pytest.raises(error, match=message):
+        dkl.fit(Binomial, Samples([1.0, 2.0]), total_count=count)
+
+
+def test_weights_at_the_end_of_the_range():
+    one, other = (likeliest(Normal, Samples([1.0, 2.0, 4.0]), weights=w) for w in ([1e308] * 3, [1.0] * 3))
+    assert given(one) == given(other)

@@ -343,3 +343,19 @@ def test_members_of_rows_are_those_of_single_ones(family):
         plain = family.from_mean_parameters(*means)
         for name, value in alone.given.items():
             np.testing.assert_allclose(value, plain.given[name], rtol=1e-9)
+
+
+def test_every_outcome_of_a_finite_list():
+    """However improbable: a categorical distribution without one of them would be infinitely far."""
+    found = matched(Categorical, Binomial(2000, 0.01))
+    assert found.distribution.given["logits"].shape == (2001,)
+    assert 0 <= found.divergence.value < 1e-20
+    rows = matched(Categorical, Binomial(20, [0.1, 0.5]))
+    np.testing.assert_allclose(rows.distribution.mean_parameters()[0][1].sum(), 1.0)
+
+
+def test_mass_of_a_mixture_that_is_not_seen():
+    """Half of the mass lies next to 0, nearer than numbers come: it is told of a mixture, too."""
+    found = matched(Exponential, Mixture([Gamma(1e-6, 1.0), Exponential(1.0)], [0.5, 0.5]))
+    assert not found.converged
+    assert "neither the member nor the divergence is known" in found.reason

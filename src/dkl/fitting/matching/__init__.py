@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from dkl.fitting.matching import likelihood, mixing, moments
+from dkl.fitting.matching import formulas, likelihood, mixing, moments
 
-__all__ = ["likelihood", "mixing", "moments"]
+__all__ = ["formulas", "likelihood", "mixing", "moments"]

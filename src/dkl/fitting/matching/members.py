@@ -17,9 +17,10 @@ from dkl._array import namespace_of
 from dkl.families.base import Distribution
 from dkl.families.directional import Circle
 from dkl.families.exponential import MeanParametrised
-from dkl.families.multivariate import DiagonalNormal, MultivariateNormal
+from dkl.families.multivariate import DiagonalNormal, LowRankNormal, MultivariateNormal
 from dkl.families.normal import LogNormal, Normal
 from dkl.families.outcomes import Categorical
+from dkl.fitting.matching.narrow import narrow_member
 from dkl.fitting.points import Points
 from dkl.methods.nodes import Numbers
 from dkl.representations import FiniteOutcomes, Representation, Samples
@@ -27,6 +28,8 @@ from dkl.supports import Integers, Interval, Support
 
 #: Families whose width is measured around the mean; the second takes logarithms first.
 CENTRED: tuple[type, ...] = (Normal, LogNormal, DiagonalNormal, MultivariateNormal)
+#: What most of these methods need, in the words of :func:`dkl.fitting.problem.need`.
+MEANS = "needs a family whose members are known by the means of their statistics"
 # Outcomes are known to so many units of rounding: a spread below is none.
 _ROUNDING = 16.0 * float(np.finfo(float).eps)
 # A share of the weight that is all of it.
@@ -47,6 +50,11 @@ class NoMemberError(ValueError):
     def __init__(self, reason: str, near: Any = None, infimum: float = -math.inf) -> None:
         super().__init__(reason)
         self.near, self.infimum = near, infimum
+
+
+def has_means(family: Any) -> bool:
+    """Whether every mean of its statistics belongs to a member."""
+    return isinstance(family, type) and issubclass(family, MeanParametrised) and not issubclass(family, LowRankNormal)
 
 
 def support_of(family: type[Distribution], x: Numbers, known: Mapping[str, Any]) -> Support:
@@ -186,13 +194,16 @@ def members(
     leading = x.ndim - 1 - family.event_ndim
     if family in CENTRED:
         values = np.log(x) if family is LogNormal else x
-        loc, spread = _centred(values, weights, leading, family)
-        return _normal(family, values, loc, spread, minimum_scale)
+        loc, spread = centred(values, weights, leading, family)
+        return normal(family, values, loc, spread, minimum_scale)
     of_all = statistics(family, x, known) if of_x is None else of_x
     means = tuple(weighted(weights, t, leading) for t in of_all)
     several = sum(math.prod(t.shape[leading + 1 :]) for t in of_all) > 1
     if several and not isinstance(support_of(family, x, known), Integers) and not issubclass(family, Categorical):
         _hold_apart(x, weights, leading)
+        narrow = narrow_member(family, x, weights)
+        if narrow is not None:
+            return narrow
     try:
         return family.from_mean_parameters(*means, **known)
     except ValueError as none:
@@ -208,11 +219,11 @@ def _hold_apart(x: Numbers, weights: Numbers, leading: int) -> None:
         raise NoMemberError("all weight lies on one point, and the likelihood grows without end as the width → 0")
 
 
-def _centred(x: Numbers, weights: Numbers, leading: int, family: type) -> tuple[Numbers, Numbers]:
-    """Means and (co)variances around them, each row by itself where all rows share the outcomes."""
+def centred(x: Numbers, weights: Numbers, leading: int, family: type) -> tuple[Numbers, Numbers]:
+    """Weighted means and (co)variances around them, each row by itself where all rows share the outcomes."""
     vectors = family.event_ndim == 1  # type: ignore[attr-defined]
     if vectors and leading == 0 and weights.ndim > 1:
-        rows = [_centred(x, row, 0, family) for row in weights.reshape(-1, weights.shape[-1])]
+        rows = [centred(x, row, 0, family) for row in weights.reshape(-1, weights.shape[-1])]
         shape = weights.shape[:-1]
         loc, spread = (np.stack([pair[i] for pair in rows]) for i in (0, 1))
         return loc.reshape(*shape, *loc.shape[1:]), spread.reshape(*shape, *spread.shape[1:])
@@ -229,7 +240,7 @@ def _centred(x: Numbers, weights: Numbers, leading: int, family: type) -> tuple[
     return loc, np.maximum(weighted(weights, apart * apart, by_row) - rest * rest, 0.0)
 
 
-def _normal(family: type, values: Numbers, loc: Numbers, spread: Numbers, minimum_scale: float) -> Any:
+def normal(family: type, values: Numbers, loc: Numbers, spread: Numbers, minimum_scale: float) -> Any:
     """The normal member of these moments, the width no less than the floor."""
     full = family is MultivariateNormal
     # Per axis of an outcome.

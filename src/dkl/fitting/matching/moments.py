@@ -1,6 +1,6 @@
 """Moment matching: the member with the target's mean statistics, which has the least KL from the target [1, 3.6].
 
-In closed form where the target's means are known, and elsewhere by its outcomes, quadrature or samples.
+Here by its outcomes, quadrature or samples; :mod:`~dkl.fitting.matching.formulas` knows the means of some.
 
 References
 ----------
@@ -16,38 +16,33 @@ from typing import Any
 
 import numpy as np
 
-from dkl._array import Array, as_scalar, holds, to_numpy
 from dkl.density import Density
 from dkl.divergences import kl
 from dkl.families.base import Distribution
 from dkl.families.directional import Circle
-from dkl.families.exponential import MeanParametrised
-from dkl.families.multivariate import DiagonalNormal, LowRankNormal, MultivariateNormal, VectorNormal
-from dkl.families.normal import LogNormal, Normal
 from dkl.families.outcomes import Categorical
-from dkl.fitting.direct.objective import FLOOR
+from dkl.fitting.direct.places import FLOOR
+from dkl.fitting.matching.boundary import no_member
 from dkl.fitting.matching.members import (
+    MEANS,
     NoMemberError,
     distinct,
+    has_means,
     hold_support,
     members,
     statistics,
     support_of,
-    weighted,
 )
 from dkl.fitting.measuring import RTOL, measured
 from dkl.fitting.points import DRAWN, Points, Scaled, on_host, points
 from dkl.fitting.problem import FORWARD, Problem, fitter, need, whole_number
-from dkl.fitting.result import Boundary, Fit, Optimum
-from dkl.methods import measure
+from dkl.fitting.result import Fit, Optimum
 from dkl.methods.nodes import Numbers
 from dkl.methods.quadrature.adaptive import integrate
-from dkl.mixture import Mixture, member
-from dkl.representations import Counts, FiniteOutcomes, outcomes
-from dkl.supports import Integers, Interval, Vectors
+from dkl.mixture import Mixture
+from dkl.representations import Counts, FiniteOutcomes
+from dkl.supports import Integers, Interval
 
-# Of a larger batch only a divergence with a formula is measured.
-_MEASURED = 1024
 # A statistic that is so much larger than where all but this tail of the mass lies, and still matters, has no mean.
 _TAIL = 1e-4
 _FAR = 1e75
@@ -58,190 +53,7 @@ _MATTERS = 1e-3
 _LOST = 1e-6
 
 
-MEANS = "needs a family whose members are known by the means of their statistics"
 SEEN = "needs outcomes, or a density on numbers or in the plane, or one to draw from"
-
-
-def has_means(family: Any) -> bool:
-    """Whether every mean of its statistics belongs to a member."""
-    return isinstance(family, type) and issubclass(family, MeanParametrised) and not issubclass(family, LowRankNormal)
-
-
-@fitter("moment matching", batched=True)
-def closed(problem: Problem) -> Fit:
-    """By the formulas of the target's means, for a whole batch at once.
-
-    They are known of a member of the same family with equal known parameters (which is its own best member), of a
-    mixture of such members, of every distribution with a mean and a variance for normal families, and of a list of
-    outcomes for :class:`~dkl.families.Categorical`. Parameters stay in the target's array library, with gradients.
-    """
-    family, target = problem.family, problem.target
-    need(problem.forward, FORWARD)
-    need(has_means(family), MEANS)
-    made = _closed(family, target, problem.known)
-    need(made is not None, "has no formula for the target's means")
-    shape = tuple(made.batch_shape)
-    size = math.prod(shape)
-    divergence, reason = None, None
-    if size <= _MEASURED:
-        divergence = measure(target, made, problem.divergence, rng=problem.seed)
-    else:
-        reason = f"the divergences of {size} pairs are not measured: dkl.measure(target, fit.distribution) does it"
-    optima: tuple[Any, ...] = ()
-    if divergence is not None:
-        optima = of_batch(made, np.broadcast_to(to_numpy(divergence.value), shape))
-        optima = optima if shape else optima[0]
-    return Fit(
-        made, divergence, "moment matching", True, optima, reason=reason, problem=None if shape else problem
-    )  # fmt: skip
-
-
-def of_batch(made: Any, values: Numbers) -> tuple[tuple[Optimum, ...], ...]:
-    """The one optimum of each target of a batch; none of a batch that is too large to be looked at one by one."""
-    if values.size > _MEASURED:
-        return ()
-    return tuple((Optimum(member(made, row), float(values[row])),) for row in np.ndindex(*values.shape))
-
-
-def _closed(family: Any, target: Any, known: Any) -> Any:
-    if issubclass(family, Categorical):
-        listed = target.measured_as()
-        if not isinstance(listed, FiniteOutcomes) or isinstance(listed, Counts):
-            return None
-        x = outcomes(listed)[1]
-        return family(logits=x) if listed.in_logs else family(probs=x)
-    if not isinstance(target, Distribution):
-        return None
-    if type(target) is family and _shares(target, family, known):
-        return target
-    found = _normal(family, target)
-    if found is None and isinstance(target, Mixture):
-        found = _of_mixture(family, target, known)
-    return found
-
-
-def _shares(target: Any, family: Any, known: Any) -> bool:
-    """Whether the known parameters are the target's own."""
-    return all(bool(np.all(to_numpy(target.parameters[name]) == to_numpy(known[name]))) for name in family.known)
-
-
-def _of_mixture(family: Any, target: Mixture, known: Any) -> Any:
-    """Its mean statistics are the weighted means of its components'."""
-    parts = _parts(target)
-    if any(type(part) is not family or not _shares(part, family, known) for part in parts):
-        return None
-    xp, weights = target.xp, target.parameters["weights"]
-    means = []
-    for j, constraint in enumerate(family.means.values()):
-        each = [_widened(part).mean_parameters()[j] for part in parts]
-        means.append(_mixed(xp, target, weights, each, constraint.ndim))
-    made = family.from_mean_parameters(*means, **known)
-    return made if target.dtype == means[0].dtype else _in(made, target.dtype)
-
-
-def _parts(target: Mixture) -> list[Any]:
-    """The components: one batch, or each."""
-    return [target.components] if isinstance(target.components, Distribution) else list(target.components)
-
-
-def _widened(distribution: Any) -> Any:
-    """The same, which answers in the precision of the calculation."""
-    made = object.__new__(type(distribution))
-    made.__dict__.update(distribution.__dict__)
-    made.dtype = next(iter(distribution.parameters.values())).dtype
-    return made
-
-
-def _in(distribution: Any, dtype: Any) -> Any:
-    """The same with parameters of another dtype."""
-    xp = distribution.xp
-    return type(distribution)(**{name: xp.astype(x, dtype) for name, x in distribution.given.items()})
-
-
-def _mixed(xp: Any, target: Mixture, weights: Array, each: list[Any], ndim: int) -> Array:
-    """The weighted mean over the components of values with so many axes of their own."""
-    if isinstance(target.components, Distribution):
-        values, axis = each[0], -1 - ndim
-    else:
-        axis = -1 - ndim
-        values = xp.stack(xp.broadcast_arrays(*each), axis=axis)
-    w = weights[(..., *(None,) * ndim)]
-    # A component without weight may have an infinite mean.
-    return xp.sum(xp.where(w > 0, w * xp.where(w > 0, values, 0.0), 0.0), axis=axis)
-
-
-def _normal(family: Any, target: Any) -> Any:
-    """The normal member of the target's mean and variance; None where they have no formula."""
-    if family in (Normal, LogNormal):
-        if target.event_ndim or isinstance(target.support, Integers | Circle):
-            return None
-        found = _moments(target, logs=family is LogNormal)
-    elif family in (MultivariateNormal, DiagonalNormal) and type(target.support) is Vectors:
-        found = _vector_moments(target, family is MultivariateNormal)
-    else:
-        return None
-    if found is None:
-        return None
-    mean, spread = found
-    xp = target.xp
-    finite = xp.isfinite(mean) & xp.isfinite(spread) if family is not MultivariateNormal else xp.isfinite(mean)
-    if holds(xp.all(finite)) is False:
-        means = " and ".join(family.means)
-        raise ValueError(
-            f"every member is infinitely far: the target, {target!r}, has no finite {means}, which "
-            f"{family.__name__} must match; fit a family with heavier tails, or bound the target"
-        )
-    if family is not MultivariateNormal:
-        spread = xp.sqrt(spread)
-    return family(*(as_scalar(xp.astype(x, target.dtype)) for x in (mean, spread)))
-
-
-def _moments(target: Any, logs: bool) -> tuple[Array, Array] | None:
-    """Mean and variance of the outcome or of its logarithm, in the precision of the calculation."""
-    xp = target.xp
-    if isinstance(target, Mixture):
-        found = [_moments(part, logs) for part in _parts(target)]
-        if any(pair is None for pair in found):
-            return None
-        weights = target.parameters["weights"]
-        means, spreads = ([pair[i] for pair in found if pair is not None] for i in (0, 1))
-        mean = _mixed(xp, target, weights, means, 0)
-        apart = mean[..., None] if isinstance(target.components, Distribution) else mean
-        around = [s + (m - apart) ** 2 for m, s in zip(means, spreads, strict=True)]
-        return mean, _mixed(xp, target, weights, around, 0)
-    if logs:
-        if not isinstance(target, LogNormal):
-            return None
-        mean, spread = target.loc, target._v
-    else:
-        try:
-            mean, spread = target._mean(), target._var()
-        except NotImplementedError:  # no formula
-            return None
-    shape = target.batch_shape
-    return xp.broadcast_to(mean, shape), xp.broadcast_to(spread, shape)
-
-
-def _vector_moments(target: Any, full: bool) -> tuple[Array, Array] | None:
-    """Mean and covariance, or the variances alone, of a normal vector or a mixture of them."""
-    xp = target.xp
-    if isinstance(target, Mixture):
-        found = [_vector_moments(part, full) for part in _parts(target)]
-        if any(pair is None for pair in found):
-            return None
-        weights = target.parameters["weights"]
-        means, spreads = ([pair[i] for pair in found if pair is not None] for i in (0, 1))
-        mean = _mixed(xp, target, weights, means, 1)
-        apart = mean[..., None, :] if isinstance(target.components, Distribution) else mean
-        around = []
-        for m, s in zip(means, spreads, strict=True):
-            d = m - apart
-            around.append(s + (d[..., :, None] * d[..., None, :] if full else d * d))
-        return mean, _mixed(xp, target, weights, around, 2 if full else 1)
-    if not isinstance(target, VectorNormal):
-        return None
-    spread = target._whole(target._covariance(), 2) if full else target._var()
-    return target._mean(), spread
 
 
 @fitter("moment matching", takes=("samples",))
@@ -286,7 +98,7 @@ def by_points(problem: Problem) -> Fit:
         )
     lost = _at_bound(family, raw, support, problem.known)
     # A family's members are normalised: what is missing of 1 was not seen.
-    if normaliser is not None and not isinstance(target, Density | Mixture):
+    if normaliser is not None and _is_normalised(target):
         lost = max(lost, abs(float(np.expm1(found.log_mass))))
     if lost > _LOST:
         reason = (
@@ -298,6 +110,13 @@ def by_points(problem: Problem) -> Fit:
         reason=reason,
         details=details, problem=problem,
     )  # fmt: skip
+
+
+def _is_normalised(target: Any) -> bool:
+    """Whether its mass is 1 by its kind: that of a density of one's own may be anything."""
+    if isinstance(target, Mixture):
+        return all(_is_normalised(part) for part in target.each)
+    return isinstance(target, Distribution) and not isinstance(target, Density)
 
 
 def _at_bound(family: Any, raw: Points, support: Any, known: Any) -> float:
@@ -379,54 +198,4 @@ def _far_content(size: Numbers, weights: Numbers) -> float:
     return float((weights[far] * size[far]).sum())
 
 
-def no_member(problem: Problem, found: Points, method: str, none: NoMemberError) -> Fit:
-    """The answer where the likelihood has no maximum: where it grows towards."""
-    near, infimum, reason = none.near, none.infimum, str(none)
-    if near is None and has_means(problem.family):
-        near, infimum = _towards(problem, found)
-    return Fit(
-        None, None, method, True, boundary=Boundary(infimum, near, reason), reason=reason, problem=problem
-    )  # fmt: skip
-
-
-def _towards(problem: Problem, found: Points) -> tuple[Any, float]:
-    """A member near the boundary, and the mean of −log q there: −∞ if that falls without end."""
-    family, known = problem.family, problem.known
-    means = [weighted(found.weights, t, 0) for t in statistics(family, found.x, known)]
-    seen: list[tuple[Any, float]] = []
-    if not all(np.isfinite(m).all() for m in means):
-        return None, -math.inf
-    # One mean alone keeps its digits near 0; of two the difference counts.
-    steps = (1e-9, 1e-6)
-    for step in (1e-300, 1e-15, *steps) if len(means) == 1 else steps:
-        # Apart first: means that are moved together may stay where they were but for rounding.
-        for one, other in ((1.0, -1.0), (-1.0, 1.0), (1.0, 1.0), (-1.0, -1.0)):
-            near = _beside(family, means, known, (one * step, other * step))
-            if near is None:
-                continue
-            with np.errstate(all="ignore"):
-                value = -float(found.weights @ np.asarray(near.log_prob(found.x)))
-            if math.isfinite(value):
-                seen.append((near, value))
-                break
-    if not seen:
-        return None, -math.inf
-    if len(found.x) == 1 and isinstance(support_of(family, found.x, known), Integers) and seen[0][1] < 1e-6:
-        return seen[0][0], 0.0  # all of the mass comes to the one outcome
-    falls = len(seen) > 1 and seen[-1][1] - seen[0][1] > 1.0
-    return seen[0][0], -math.inf if falls else seen[0][1]
-
-
-def _beside(family: Any, means: list[Numbers], known: Any, steps: tuple[float, float]) -> Any:
-    """The member of means moved by relative steps; None where there is none."""
-    moved = [m + step * np.maximum(np.abs(m), 1.0) for m, step in zip(means, steps, strict=False)]
-    try:
-        return family.from_mean_parameters(*moved, **known)
-    except (ValueError, OverflowError):  # no member has these means either
-        return None
-
-
-__all__ = [
-    "by_points", "can_be_seen", "closed", "has_means", "hold_finite", "inwards", "no_member", "nodes_beside",
-    "of_batch",
-]  # fmt: skip
+__all__ = ["by_points", "can_be_seen", "hold_finite", "inwards", "nodes_beside"]
