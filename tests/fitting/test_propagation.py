@@ -47,7 +47,8 @@ def fitted(
     """A fit, whose divergence is measured only where that is asked for."""
     with pytest.MonkeyPatch.context() as patch:
         if not measured:
-            patch.setattr("dkl.fitting.propagation.sweeps._MOST", 0)
+            patch.setattr("dkl.fitting.propagation.answer._MOST", 0)
+            patch.setattr("dkl.fitting.propagation.answer._OF_SAMPLES", 0)
         return dkl.fit(family, target, dkl.Alpha(alpha) if alpha != 1.0 else dkl.kl, method=method, **options)
 
 
@@ -236,7 +237,8 @@ ROBUST = np.array([-1.0, 0.2, 0.5, 6.0])
 
 def by_powers(target: Product, alpha: Any) -> Fit:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dkl.fitting.propagation.sweeps._MOST", 0)
+        patch.setattr("dkl.fitting.propagation.answer._MOST", 0)
+        patch.setattr("dkl.fitting.propagation.answer._OF_SAMPLES", 0)
         return dkl.fit(Normal, target, method=EP, alpha=alpha)
 
 
@@ -513,24 +515,46 @@ def test_progress_trace_and_the_same_answer_twice() -> None:
     assert {told[1] for told in seen} == {50}
     assert tuple(told[2] for told in seen) == made.trace
     assert made.trace[-1] <= 1e-10 < made.trace[-2]
-    assert made.divergence is None
-    assert made.reason == "the divergence is not measured: quadrature takes numbers and vectors of length 2"
+    assert made.divergence.method == "importance sampling"
     again = dkl.fit(MultivariateNormal, target, max_sweeps=50)
     np.testing.assert_array_equal(again.distribution.mean(), made.distribution.mean())
     seen.clear()
     dkl.fit(MultivariateNormal, target, method=ADF, progress=lambda *told: seen.append(told))
     assert [told[:2] for told in seen] == [(k + 1, 10) for k in range(10)]
     assert json.dumps(made.to_dict())
+
+
+def test_a_divergence_that_takes_too_long_is_not_measured() -> None:
+    target = Product(Normal(0.0, 1.0), Sites(lambda s, i: -1e-4 * s**2, count=10_000))
+    made = fitted(Normal, target, measured=True)
+    assert made.divergence is None
+    assert made.reason == "the divergence is not measured: it would ask 10000 factors at 1024 samples each"
+    assert made.distribution.var() == pytest.approx(1.0 / 3.0, rel=1e-9)
     with pytest.raises(ValueError, match="a fit by expectation propagation has no path"):
         made.path([0.0, 1.0])
 
 
-def test_a_divergence_that_takes_too_long_is_not_measured() -> None:
-    target = Product(Normal(0.0, 1.0), Sites(lambda s, i: -1e-4 * s**2, count=5000))
+def test_a_narrow_factor_far_away_ends_where_outcomes_are_rounded() -> None:
+    # Outcomes about 1e6 are rounded to 1e-7 of the posterior's width of 1e-3.
+    target = Product(Normal(0.0, 1.0), Sites(lambda s, i: -0.5 * ((s - 1e6) / 1e-3) ** 2))
     made = fitted(Normal, target, measured=True)
-    assert made.divergence is None
-    assert made.reason == "the divergence is not measured: it asks 5000 factors 25000 times each"
-    assert made.distribution.var() == pytest.approx(0.5, rel=1e-9)
+    assert made.converged
+    assert made.details["sweeps"] < 10
+    assert made.distribution.mean() == pytest.approx(1e6 / (1 + 1e-6), abs=1e-8)
+    assert made.distribution.std() == pytest.approx(1e-3, rel=2e-5)
+    # Quadrature may miss what is so narrow: the fit's own samples do not.
+    assert float(made.divergence) < 1e-8
+    exact = -0.5 * 1e12 / (1 + 1e-6) + math.log(1e-3) - 0.5 * math.log1p(1e-6)
+    assert made.log_normaliser == pytest.approx(exact, abs=1e-3)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e6, -1e9])
+def test_a_factor_that_says_nothing(size: float) -> None:
+    made = fitted(Normal, Product(Normal(1.0, 2.0), Sites(lambda s, i: size + 0.0 * s)), measured=size == 0.0)
+    assert made.converged
+    assert made.distribution.mean() == pytest.approx(1.0, abs=1e-6)
+    assert made.distribution.std() == pytest.approx(2.0, rel=1e-6)
+    assert made.details["log_evidence"] == pytest.approx(size, abs=1e-12)
 
 
 def test_rtol_is_met_and_not_much_more() -> None:
@@ -669,6 +693,86 @@ def test_sites_that_leave_no_distribution_are_named(factor: Callable[..., Any]) 
         family = Normal if not target.event_shape else MultivariateNormal
         with pytest.raises(ValueError, match=r"none of the \d sites could be taken up: .* no finite mass"):
             dkl.fit(family, target, method="expectation propagation")
+
+
+@pytest.mark.parametrize(
+    ("factor", "first"),
+    [
+        (lambda s, i: np.where(np.where(i == 0, s > 0.6, s < 0.5), 0.0, -np.inf), 0),
+        (lambda s, i: np.where(i == 1, -np.inf, -(s**2)), 1),
+    ],
+    ids=["apart", "empty"],
+)
+def test_a_site_that_contradicts_the_others_is_named(factor: Callable[..., Any], first: int) -> None:
+    message = f"site {first} excludes what the others leave: .* the product is 0 at each of 16384 samples"
+    with pytest.raises(ValueError, match=message):
+        dkl.fit(Normal, Product(Normal(0.0, 1.0), Sites(factor, count=2)), method=EP)
+    rows = np.array([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+    with pytest.raises(ValueError, match=message):
+        dkl.fit(MultivariateNormal, Product(MultivariateNormal(np.zeros(3), np.eye(3)), Sites(factor, rows)))
+
+
+def test_factors_that_cut_off_leave_no_bound_but_an_integral() -> None:
+    # Three numbers of correlation 1/3, all between 0 and 1, by SciPy's own integral.
+    covariance = np.eye(3) + 0.5
+    box = Sites(lambda s, i: np.where((s > 0) & (s < 1), 0.0, -np.inf), np.eye(3))
+    made = dkl.fit(MultivariateNormal, Product(MultivariateNormal(np.zeros(3), covariance), box))
+    exact = math.log(stats.multivariate_normal(np.zeros(3), covariance).cdf(np.ones(3), lower_limit=np.zeros(3)))
+    assert made.details["log_evidence"] == pytest.approx(exact, abs=5e-3)
+    assert made.log_normaliser == pytest.approx(exact, abs=5 * made.details["log_normaliser_stderr"])
+    low, high = made.normaliser.interval(0.9999)
+    assert low < math.exp(exact) < high
+    assert made.details["elbo"] == -math.inf
+    assert made.divergence.method == "importance sampling"
+
+
+def test_a_graph_of_skills_with_draws() -> None:
+    # Games of pairs by the differences of skills; a draw is a window, and half of the graph would be a tree.
+    rng = np.random.default_rng(4)
+    rows = np.zeros((30, 8))
+    for row in rows:
+        row[rng.choice(8, 2, replace=False)] = 1.0, -1.0
+    outcome = rng.integers(-1, 2, 30)
+
+    def game(s: Any, i: Any) -> Any:
+        over, under = (s - 2.0) / 6.0, (-s - 2.0) / 6.0
+        draw = np.log(-np.expm1(np.logaddexp(log_ndtr(over), log_ndtr(under))))
+        return np.where(outcome[i] > 0, log_ndtr(over), np.where(outcome[i] < 0, log_ndtr(under), draw))
+
+    target = Product(MultivariateNormal(np.full(8, 25.0), 64.0 * np.eye(8)), Sites(game, rows))
+    made = dkl.fit(MultivariateNormal, target)
+    agree(made, fitted(MultivariateNormal, target, schedule="sequential"))
+    assert made.converged
+    # Nothing is said of the mean of all skills.
+    whole = np.full(8, 1 / 8)
+    assert whole @ made.distribution.mean() == pytest.approx(25.0, rel=1e-9)
+    factor = np.asarray(made.distribution._factor())
+    assert ((whole @ factor) ** 2).sum() == pytest.approx(64.0 / 8, rel=1e-9)
+    assert made.log_normaliser == pytest.approx(made.details["log_evidence"], abs=0.05)
+
+
+@pytest.mark.parametrize("alpha", [-1.0, 0.5, 2.0])
+def test_logistic_regression_by_every_power(alpha: float) -> None:
+    x, y = regression(40, 3, 6)
+    sites = Sites(lambda s, i: -np.logaddexp(0.0, -y[i] * s), projections=x)
+    target = Product(MultivariateNormal(np.zeros(3), 9 * np.eye(3)), sites)
+    made = fitted(MultivariateNormal, target, alpha)
+    assert made.converged
+    agree(made, fitted(MultivariateNormal, target, alpha, damping=0.3))
+    agree(made, fitted(MultivariateNormal, target, alpha, schedule="sequential"))
+
+
+def test_an_ill_conditioned_prior_and_equal_factors() -> None:
+    rng = np.random.default_rng(7)
+    rotation, _ = np.linalg.qr(rng.normal(size=(5, 5)))
+    factor = np.linalg.cholesky(rotation @ np.diag(np.geomspace(1e8, 1.0, 5)) @ rotation.T)
+    x, y = np.repeat(rng.normal(size=(6, 5)), 5, axis=0), np.repeat([1.0, -1.0], 15)
+    target = Product(MultivariateNormal(np.zeros(5), cholesky=factor), probit(y, x))
+    made = fitted(MultivariateNormal, target)
+    assert made.converged
+    agree(made, fitted(MultivariateNormal, target, schedule="sequential"))
+    precision = made.details["sites"]["precision"].reshape(6, 5)
+    np.testing.assert_allclose(precision, precision[:, :1] * np.ones(5), rtol=1e-6)
 
 
 def test_projections_without_a_variance_in_floats() -> None:

@@ -26,7 +26,7 @@ from scipy.linalg import solve_triangular
 from dkl.families.multivariate import DiagonalNormal, MultivariateNormal
 from dkl.families.normal import Normal
 from dkl.fitting.propagation.products import Sites
-from dkl.fitting.propagation.sites import Factors, Matched
+from dkl.fitting.propagation.sites import ROUNDING, Factors, Matched, rounding_of
 from dkl.fitting.propagation.tilted import moments
 from dkl.methods.nodes import Numbers
 
@@ -48,6 +48,7 @@ class _Line:
     apart: Numbers
     var: Numbers
     found: Numbers
+    rounding: Numbers
 
 
 def _tilted(
@@ -71,11 +72,14 @@ def _tilted(
         made: Numbers = of_cavity + alpha[rows][:, None] * factors.at(mean[rows][:, None] + d, which[rows])
         return made
 
-    made = moments(log_density, _standard, np.zeros_like(mean), np.sqrt(var))
+    made = moments(log_density, _standard, np.zeros_like(mean), np.sqrt(var), rounding_of(mean, np.sqrt(var)))
     first, second = made.means
     with np.errstate(invalid="ignore"):
         found_var = made.width**2 * (second - first**2)
-        return _Line(made.log_mass, made.centre + made.width * first, found_var, made.found & (found_var > 0))
+        found = made.found & (found_var > 0)
+        rounding = rounding_of(mean, np.sqrt(np.where(found, np.minimum(var, found_var), var)))
+        rounding = rounding + np.spacing(np.where(found, np.abs(made.log_mass), 0.0))
+        return _Line(made.log_mass, made.centre + made.width * first, found_var, found, rounding)
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,8 @@ class WholeNormal:
             change = np.abs(np.stack([more_nu, more_tau], axis=1) * unit).max(axis=1)
             new = sites[which] + np.stack([more_nu + more_tau * mean, more_tau], axis=1)
         kept = line.found & np.isfinite(new).all(axis=1)
-        return Matched(np.where(kept[:, None], new, sites[which]), line.log_z, change, unit, kept, cavity > 0)
+        made = np.where(kept[:, None], new, sites[which])
+        return Matched(made, line.log_z, change, unit, kept, cavity > 0, line.rounding)
 
     def replaced(self, state: Whole, sites: Numbers, i: int, site: Numbers) -> Whole | None:
         """The approximation with one site replaced, by a change of rank one."""
@@ -259,9 +264,10 @@ class EachNormal:
         cavity, linear = state.precision - a * tau, -a * nu
         inside = (cavity > 0).all(axis=1)
         log_z, mean, var = (np.full(shape, math.nan) for shape in (len(which), cavity.shape, cavity.shape))
+        rounding = np.full(len(which), ROUNDING)
         line = (which < self.lines) & inside
         if line.any():
-            log_z[line], mean[line], var[line] = self._of_lines(
+            log_z[line], mean[line], var[line], rounding[line] = self._of_lines(
                 state, which[line], alpha[line], cavity[line], linear[line]
             )
         for k in np.flatnonzero(which >= self.lines):
@@ -273,12 +279,13 @@ class EachNormal:
             change = np.abs(np.stack([more_nu, more_tau], axis=1) * unit).max(axis=(1, 2))
             new = sites[which] + np.stack([more_nu + more_tau * state.mean, more_tau], axis=1)
         kept = np.isfinite(log_z) & (var > 0).all(axis=1) & np.isfinite(new).all(axis=(1, 2))
-        return Matched(np.where(kept[:, None, None], new, sites[which]), log_z, change, unit, kept, inside)
+        made = np.where(kept[:, None, None], new, sites[which])
+        return Matched(made, log_z, change, unit, kept, inside, rounding)
 
     def _of_lines(
         self, state: Each, which: Numbers, alpha: Numbers, precision: Numbers, linear: Numbers
-    ) -> tuple[Numbers, Numbers, Numbers]:
-        """Log mass of q·(factor/site)^α, and mean and variance of each component, less the mean of q.
+    ) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+        """Log mass of q·(factor/site)^α, mean less that of q and variance of each component, and their rounding.
 
         All that a cavity knows of a component but for its share in the projection stays as it is.
         """
@@ -291,7 +298,8 @@ class EachNormal:
         of_cavity = 0.5 * (precision * apart**2 - np.log(precision / state.precision)).sum(axis=1)
         log_z = np.where(made.found, made.log_z + of_cavity, math.nan)
         narrowed = (made.var - var) / var**2
-        return log_z, apart + share * (made.apart / var)[:, None], 1.0 / precision + share**2 * narrowed[:, None]
+        found_mean = apart + share * (made.apart / var)[:, None]
+        return log_z, found_mean, 1.0 / precision + share**2 * narrowed[:, None], made.rounding
 
     def _of_block(
         self, state: Each, i: int, alpha: float, precision: Numbers, linear: Numbers

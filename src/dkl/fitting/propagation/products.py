@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from dkl._array import Array, Namespace, as_array, device_of, holds, namespace_o
 from dkl.density import Density
 from dkl.families.base import Distribution
 from dkl.fitting.problem import whole_number
+from dkl.fitting.propagation.written import Written
 from dkl.methods.nodes import Numbers
 from dkl.mixture import member
 from dkl.representations import interpret
@@ -28,8 +29,9 @@ class Sites:
     log_factor : callable
         ``log_factor(s, i)`` is the logarithm of factor i at s, up to nothing: a constant belongs to the evidence. It is
         given arrays: ``s`` of shape (k, m), and ``i``, whole numbers of shape (k, 1) that say which factor each row
-        belongs to, so that ``y[i]`` lies beside ``s``; and answers with shape (k, m), −inf where a factor is 0. It must
-        be written for the library that asks: NumPy for expectation propagation, PyTorch for stochastic gradients.
+        belongs to, so that ``y[i]`` lies beside ``s``; and answers with shape (k, m), −inf where a factor is 0. It may
+        be written with NumPy or PyTorch, and every method takes it: what follows gradients gets those of a function
+        written with NumPy by differences (:mod:`dkl.fitting.propagation.differences`).
     projections : array_like, shape (n, d), optional
         Factor i depends on a vector x by s = a_i·x, a_i the rows; of a number x, shape (n,). Without them every
         factor depends on the number x itself.
@@ -62,6 +64,7 @@ class Sites:
         if projections is not None and count is not None:
             raise TypeError("Sites: projections say how many factors there are: leave count out")
         self.log_factor = log_factor
+        self.forget()
         #: Which group of a product it is, for messages.
         self.role = "Sites"
         self.projections: Numbers | None = None
@@ -84,6 +87,10 @@ class Sites:
         of = "a number" if self.projections.ndim == 1 else f"a vector of length {self.projections.shape[1]}"
         return f"Sites({named} of projections of {of})"
 
+    def forget(self) -> None:
+        """Ask the function as if for the first time: what was learned of it does not make two fits differ."""
+        self._written = Written(self.log_factor)
+
     def at(self, s: Array, which: Numbers) -> Array:
         """The logarithms of factors at numbers.
 
@@ -102,9 +109,7 @@ class Sites:
             If a logarithm is NaN or +inf, or they have another shape: the message names the factor and the place.
         """
         xp = namespace_of(s=s)
-        index = xp.asarray(which[:, None], device=device_of(s))
-        with np.errstate(all="ignore"):
-            given = self.log_factor(s, index)
+        given = self._written.at(s, which)
         if namespace_of(given=given) is not xp:
             given = to_numpy(given)
         given = as_array(xp, given, f"{self.role}: log_factor(s, i)", like=s)
@@ -113,7 +118,7 @@ class Sites:
             if not _broadcasts(shape, tuple(s.shape)):
                 raise ValueError(
                     f"{self.role}: log_factor of s of shape {tuple(s.shape)} must have that shape, got {shape}; i has "
-                    f"shape {tuple(index.shape)}, so that y[i] lies beside s"
+                    f"shape {(len(which), 1)}, so that y[i] lies beside s"
                 )
             given = xp.broadcast_to(given, tuple(s.shape))
         given = xp.astype(given, s.dtype)
@@ -225,6 +230,7 @@ class Product(Density):
             made = object.__new__(Sites)
             made.__dict__.update(given.__dict__)
             made.role = name
+            made.forget()
             return made
         if callable(given):
             raise TypeError(f"{name} is a bare function: wrap it, dkl.fitting.Sites(log_factor)")
@@ -237,6 +243,13 @@ class Product(Density):
                 "be the same"
             )
         return read
+
+    def moved(self, xp: Namespace, like: Array) -> Self:
+        """The same product, asked in another library."""
+        made = super().moved(xp, like)
+        made.groups = tuple(self._group(k, g) if isinstance(g, Sites) else g for k, g in enumerate(self.groups))
+        made._function = made._joint
+        return made
 
     def __repr__(self) -> str:
         return f"Product({self.prior!r} × {self.count} factor{'s' if self.count > 1 else ''})"

@@ -19,7 +19,7 @@ import numpy as np
 from dkl._array import namespace_of, to_numpy
 from dkl.families.exponential import ExponentialFamily
 from dkl.fitting.propagation.products import Sites
-from dkl.fitting.propagation.sites import Factors, Matched
+from dkl.fitting.propagation.sites import Factors, Matched, rounding_of
 from dkl.fitting.propagation.tilted import moments
 from dkl.methods.nodes import Numbers
 from dkl.supports import Interval
@@ -136,7 +136,8 @@ class ScalarFamily:
             self._place = self.axis.x(np.array(np.median(self._centre)))
         # The cavity is q over the site to the power of α, but for its normaliser.
         of_cavity = self._log_prob(state[None], self._place) - members._log_prob(self._place)[:, 0]
-        return Matched(new, made.log_mass + of_cavity, change, unit, kept, inside)
+        rounding = rounding_of(self._centre[which], self._width[which])
+        return Matched(new, made.log_mass + of_cavity, change, unit, kept, inside, rounding)
 
     def _log_prob(self, theta: Numbers, x: Numbers) -> float:
         return float(self._member(theta)._log_prob(x)[0, 0])

@@ -30,6 +30,8 @@ class Matched:
         Whether the site could be matched.
     inside : array of bool, shape (k,)
         Whether its cavity is a distribution.
+    rounding : array, shape (k,)
+        The relative error of the tilted density.
     """
 
     sites: Numbers
@@ -38,6 +40,17 @@ class Matched:
     unit: Numbers
     kept: Numbers
     inside: Numbers
+    rounding: Numbers
+
+
+#: The relative error of a density whose outcomes lie about 0.
+ROUNDING = 2.0**-53
+
+
+def rounding_of(mean: Numbers, width: Numbers) -> Numbers:
+    """The relative error of densities that are narrow against their means, by the rounding of outcomes."""
+    made: Numbers = ROUNDING + 4.0 * np.spacing(np.abs(mean)) / width
+    return made
 
 
 class Approximation(Protocol):

@@ -24,15 +24,12 @@ from typing import Any
 import numpy as np
 
 from dkl._array import real_number, to_numpy
-from dkl.families.base import Distribution
-from dkl.fitting.measuring import measured
-from dkl.fitting.points import points
 from dkl.fitting.problem import FORWARD, DeclinedError, Problem, fitter, need, whole_number
+from dkl.fitting.propagation.answer import told
 from dkl.fitting.propagation.families import approximation
 from dkl.fitting.propagation.products import Product
 from dkl.fitting.propagation.sites import Approximation, Matched
-from dkl.fitting.result import Fit, Optimum
-from dkl.methods import measure
+from dkl.fitting.result import Fit
 from dkl.methods.nodes import Numbers
 
 _EP, _ADF = "expectation propagation", "assumed density filtering"
@@ -42,13 +39,10 @@ MAX_SWEEPS = 500
 # A step that leads to no distribution is halved this often before it is given up.
 _HALVINGS = 30
 _LEAST_STEP = 1.0 / 64.0
-# What rounding leaves of the moments of a tilted density, in units of its width.
-_ROUNDING = 2e-15
+# What a density's rounding leaves of its moments, in units of its width: some times as much.
+_ROUNDINGS = 16.0
 # As many earlier steps are looked at to choose the next.
 _MEMORY = 6
-# As often quadrature asks each factor for the divergence on a line and in a plane, and how many answers are waited for.
-_SEEN = {(): 25_000, (2,): 375_000}
-_MOST = 100_000_000
 
 Progress = Callable[[int, int, float], Any]
 
@@ -118,7 +112,7 @@ def expectation_propagation(problem: Problem) -> Fit:
     if alpha is None or (alpha == 0.0 and "alpha" not in problem.options):
         raise DeclinedError("matches the moments that KL(target‖fit) and α-divergences of α other than 0 ask for")
     if problem.method is None:
-        seen = target.event_shape in _SEEN
+        seen = target.event_shape in ((), (2,))
         need(not seen, "is tried by its name alone where the divergence itself can be minimised")
         need(alpha > 0, "is tried below α = 0 by its name alone: no step leads there from a prior")
     chosen = approximation(problem, target)
@@ -184,7 +178,9 @@ def assumed_density_filtering(problem: Problem) -> Fit:
         "log_z": log_z,
     }
     said = ["each factor was taken up once, and the answer depends on their order"] if chosen.count > 1 else []
-    return _told(problem, chosen.distribution(chosen.state(sites)), _ADF, True, trace, said, details, chosen.count == 0)
+    return told(
+        problem, chosen.distribution(chosen.state(sites)), _ADF, True, trace, said, details, exact=chosen.count == 0
+    )  # fmt: skip
 
 
 class _Run:
@@ -198,11 +194,9 @@ class _Run:
         self.schedule = problem.option("schedule", "parallel")
         if self.schedule not in ("parallel", "sequential"):
             raise ValueError(f"schedule = {self.schedule!r} must be 'parallel' or 'sequential'")
-        rtol = real_number(problem.option("rtol", RTOL), "rtol")
-        if not 0 < rtol < 1:
-            raise ValueError(f"rtol = {rtol!r} must lie between 0 and 1")
-        # A site is the change of the moments divided by α, and so is their rounding.
-        self.rtol = np.maximum(rtol, _ROUNDING / np.abs(alpha))
+        self.rtol = real_number(problem.option("rtol", RTOL), "rtol")
+        if not 0 < self.rtol < 1:
+            raise ValueError(f"rtol = {self.rtol!r} must lie between 0 and 1")
         self.most = whole_number(problem.option("max_sweeps", MAX_SWEEPS), "max_sweeps")
         self.sites = chosen.start()
         self.state = chosen.state(self.sites)
@@ -227,13 +221,18 @@ class _Run:
             self.trace.append(change)
             if progress is not None:
                 progress(done, self.most, change)
-            if (found.change <= self.rtol)[found.kept].all():
+            if self._still(found)[found.kept].all():
                 self.converged = bool(found.kept.all())
                 return
             self._adapt()
             if not sweep(found):
                 self.stuck = True
                 return
+
+    def _still(self, found: Matched) -> Numbers:
+        """Which sites stay: a site is the change of the moments divided by α, and so is their rounding."""
+        still: Numbers = found.change <= np.maximum(self.rtol, _ROUNDINGS * found.rounding / np.abs(self.alpha))
+        return still
 
     def _adapt(self) -> None:
         """Shorter steps where they swing, and longer ones where they do not."""
@@ -297,11 +296,13 @@ class _Run:
             change = f"the last step would have moved a site by {self.trace[-1]:.3g} of the approximation's width"
             if self.stuck:
                 said.append(f"not converged: no part of a step leads to a distribution; {change}")
-            elif len(self.trace) == self.most and (self.last.change > self.rtol)[self.last.kept].any():
+            elif len(self.trace) == self.most and not self._still(self.last)[self.last.kept].all():
                 said.append(f"not converged in {self.most} sweeps: {change}; try damping, or more max_sweeps")
+        lost = None
         if missed.size:
             first = int(missed[0])
             proper = self.last.inside[first]
+            lost = first if proper and self.alpha[first] > 0 else None
             why = "times the factor has no finite mass that is found" if proper else "has a negative variance"
             said.append(
                 f"{missed.size} of {chosen.count} sites were passed over in the last sweep, the first of them site "
@@ -317,9 +318,9 @@ class _Run:
             "skipped": self.skipped,
             "negative": negative,
         }
-        return _told(
+        return told(
             self.problem, chosen.distribution(self.state), _EP, self.converged, self.trace, said, details,
-            chosen.count == 0,
+            exact=chosen.count == 0, lost=lost,
         )  # fmt: skip
 
 
@@ -343,34 +344,6 @@ def accelerated(path: list[tuple[Numbers, Numbers]], unit: Numbers) -> Numbers |
     )  # fmt: skip
     made: Numbers = last_place + last_step - np.tensordot(weights, np.diff(places, axis=0) + more, axes=1)
     return made if np.isfinite(made).all() else None
-
-
-def _told(
-    problem: Problem, distribution: Any, method: str, converged: bool, trace: list[float], said: list[str],
-    details: dict[str, Any], exact: bool,
-) -> Fit:  # fmt: skip
-    """The fit, its divergence measured where quadrature can look at the target, or the target is a member itself."""
-    target = problem.target
-    assert isinstance(target, Distribution)
-    divergence = normaliser = None
-    optima: tuple[Any, ...] = ()
-    asked = _SEEN.get(target.event_shape)
-    if not exact and asked is None:
-        said.append("the divergence is not measured: quadrature takes numbers and vectors of length 2")
-    elif not exact and asked is not None and target.count * asked > _MOST:
-        said.append(f"the divergence is not measured: it asks {target.count} factors {asked} times each")
-    elif exact:
-        divergence = measure(distribution, distribution, problem.divergence)
-    else:
-        seen = points(target)
-        divergence, normaliser = measured(problem, distribution, seen)
-        details = details | {"log_normaliser": seen.log_mass}
-    if divergence is not None:
-        optima = (Optimum(distribution, float(to_numpy(divergence.value))),)
-    return Fit(
-        distribution, divergence, method, converged, optima, tuple(trace), normaliser,
-        reason="; ".join(said) or None, details=details, problem=None if divergence is None else problem,
-    )  # fmt: skip
 
 
 def _powers(given: Any, count: int) -> Numbers:

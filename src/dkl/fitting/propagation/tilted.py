@@ -81,6 +81,7 @@ def moments(
     statistics: Statistics,
     centre: Numbers,
     width: Numbers,
+    rounding: Numbers | float = 0.0,
 ) -> Moments:
     """Integrate densities on lines.
 
@@ -93,6 +94,8 @@ def moments(
         width of the density of each row, shape (k, 1), by which a variance can be taken without cancellation.
     centre, width : array, shape (n,)
         Where to begin the search, and the scale there.
+    rounding : float or array, shape (n,)
+        The relative error of the densities: no more is asked of their integrals.
 
     Returns
     -------
@@ -101,7 +104,8 @@ def moments(
         A mode that is narrower than its distance from ``centre`` by thousands of widths and stands on a plateau may not
         be seen.
     """
-    easy = _smooth(log_density, statistics, centre, width)
+    rounding = np.broadcast_to(rounding, centre.shape)
+    easy = _smooth(log_density, statistics, centre, width, rounding)
     hard = np.flatnonzero(~easy.found)
     if not hard.size:
         return easy
@@ -110,6 +114,7 @@ def moments(
         lambda u, rows, at, scale: statistics(u, hard[rows], at, scale),
         centre[hard],
         width[hard],
+        rounding[hard],
     )
     for mine, its in (
         (easy.log_mass, rest.log_mass), (easy.centre, rest.centre), (easy.width, rest.width), (easy.found, rest.found)
@@ -119,7 +124,9 @@ def moments(
     return easy
 
 
-def _smooth(log_density: OnLines, statistics: Statistics, centre: Numbers, width: Numbers) -> Moments:
+def _smooth(
+    log_density: OnLines, statistics: Statistics, centre: Numbers, width: Numbers, rounding: Numbers
+) -> Moments:
     """By the trapezoidal rule about the guess; found is where that is enough."""
     which = np.arange(len(centre))
     at, scale = centre.astype(float), width.astype(float)
@@ -134,18 +141,28 @@ def _smooth(log_density: OnLines, statistics: Statistics, centre: Numbers, width
         coarse = 2.0 * _STEP * terms[..., ::2].sum(axis=-1)
         size = _STEP * np.abs(terms).sum(axis=-1)
         ends = np.abs(terms[..., [0, -1]]).max(axis=-1)
-        found = ((np.abs(fine - coarse) <= _COARSE * size) & (ends <= 1e-14 * size)).all(axis=0) & np.isfinite(top)
+        share = np.maximum(_COARSE, _noise(rounding, top))
+        found = ((np.abs(fine - coarse) <= share * size) & (ends <= 1e-14 * size)).all(axis=0) & np.isfinite(top)
         return Moments(top + np.log(fine[0] * scale), fine[1:] / fine[0], at, scale, found)
 
 
-def _searched(log_density: OnLines, statistics: Statistics, centre: Numbers, width: Numbers) -> Moments:
+def _noise(rounding: Numbers, top: Numbers) -> Numbers:
+    """What differences of sums of densities are worth: their own error and that of their logarithms, some times."""
+    made: Numbers = rounding + 8.0 * np.spacing(np.where(np.isfinite(top), np.abs(top), 0.0))
+    return made
+
+
+def _searched(
+    log_density: OnLines, statistics: Statistics, centre: Numbers, width: Numbers, rounding: Numbers
+) -> Moments:
     """By adaptive quadrature about modes that are searched first."""
     at, scale, top, reach, found = _located(log_density, centre, width)
     first, proper = _panels(log_density, at, scale, top, reach, found)
     found &= proper
     first = first[found[first[:, 0].astype(int)]]
     log_mass = np.full(len(centre), math.nan)
-    total, above = _integrated(log_density, statistics, at, scale, top, first)
+    rtol = np.maximum(_RTOL, _noise(rounding, top))
+    total, above = _integrated(log_density, statistics, at, scale, top, first, rtol)
     means = np.full((len(above), len(centre)), math.nan)
     found &= (total > 0) & np.isfinite(total) & np.isfinite(above).all(axis=0)
     log_mass[found] = top[found] + np.log(total[found])
@@ -274,6 +291,7 @@ def _integrated(
     scale: Numbers,
     top: Numbers,
     panels: Numbers,
+    rtol: Numbers,
 ) -> tuple[Numbers, Numbers]:
     """∫ and ∫T of exp(log-density − top), of each density; T as rows."""
     nodes, kronrod, gauss = (np.pad(x, 1, constant_values=0.0) for x in gauss_kronrod(21))
@@ -308,7 +326,7 @@ def _integrated(
         of_panels = np.stack([np.bincount(which, z, minlength=n) for z in size])
         total = sizes + of_panels
         middle = 0.5 * (low + high)
-        bad = (error > _RTOL * total[:, which]).any(axis=0) & (low < middle) & (middle < high)
+        bad = (error > (rtol * total)[:, which]).any(axis=0) & (low < middle) & (middle < high)
         bad &= np.isfinite(error).all(axis=0)
         bad &= np.bincount(which[bad], minlength=n)[which] <= _AT_ONCE
         good = ~bad
