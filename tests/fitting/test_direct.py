@@ -21,6 +21,7 @@ from dkl.families import (
     StudentT,
     Uniform,
 )
+from dkl.fitting.direct.edges import extrapolated
 from dkl.supports import Interval
 
 TWO = dkl.Mixture(Normal([-3.0, 3.0], [1.0, 1.0]), [0.5, 0.5])
@@ -215,10 +216,81 @@ def test_densities_that_jump_are_descended_by_their_values() -> None:
     assert float(fit.divergence) == pytest.approx(least, abs=1e-8)
 
 
-def test_what_runs_away_is_named() -> None:
-    fit = dkl.fit(StudentT, Normal(0.0, 1.0), starts=1)
-    assert not fit.converged
-    assert "df → ∞" in fit.reason
+@pytest.mark.parametrize("divergence", [dkl.kl, dkl.reverse_kl, dkl.js], ids=lambda d: d.name)
+def test_a_parameter_that_runs_away_is_a_boundary(divergence: Any) -> None:
+    # StudentT(df) is the normal distribution where df is infinite, and that is the target.
+    fit = dkl.fit(StudentT, Normal(1.0, 2.0), divergence, starts=1)
+    assert fit.distribution is None
+    assert fit.boundary.infimum == 0.0
+    assert fit.boundary.reason == "the divergence falls to it as df → ∞"
+    assert float(fit.boundary.near.df) > 1e6
+    assert float(fit.boundary.near.scale) == pytest.approx(2.0, rel=1e-6)
+
+
+def test_the_infimum_at_infinity_is_the_limit_family_s_least() -> None:
+    # Against a target of lighter tails the best StudentT is a normal distribution: that of the target's moments.
+    fit = dkl.fit(StudentT, Beta(2.0, 2.0), starts=1)
+    best = float(dkl.fit(Normal, Beta(2.0, 2.0)).divergence)
+    assert fit.boundary.infimum == pytest.approx(best, rel=1e-9)
+    assert "no StudentT is the best: the infimum, 0.0461652, lies on the boundary" in fit.reason
+    assert "as df → ∞" in fit.reason
+
+
+def test_a_better_limit_outdoes_optima_inside() -> None:
+    fit = dkl.fit(StudentT, TWO, dkl.js, starts=4)
+    best = float(dkl.fit(Normal, TWO, dkl.js, starts=4).divergence)
+    assert fit.boundary.infimum == pytest.approx(best, rel=1e-8)
+    assert all(o.value > best for o in fit.optima)
+
+
+@pytest.mark.parametrize(
+    ("values", "limit"),
+    [
+        ([3.0 + 4.0**-k for k in range(6)], 3.0),
+        ([4.0 ** -(k + 20) for k in range(4)], 0.0),
+        ([1.0, 1.0], 1.0),
+        ([1.0 / k for k in range(1, 9)], None),
+        ([3.0, 2.0, 1.0, 0.5], None),
+        ([2.0], None),
+    ],
+)
+def test_limits_are_told_where_steps_become_a_geometric_series(values: list[float], limit: float | None) -> None:
+    found = extrapolated(values)
+    assert found == limit if limit is None else found == pytest.approx(limit, abs=1e-12)
+
+
+def test_the_narrowest_uniform_that_covers_is_the_best_forward() -> None:
+    # KL(p‖U(a, b)) = −h(p) + log(b − a).
+    fit = dkl.fit(Uniform, Beta(2.0, 3.0))
+    assert (float(fit.distribution.low), float(fit.distribution.high)) == (0.0, 1.0)
+    assert float(fit.divergence) == pytest.approx(-float(Beta(2.0, 3.0).entropy()), rel=1e-12)
+    with pytest.raises(ValueError, match=r"every Uniform is infinitely far .* lives on .*, which none covers"):
+        dkl.fit(Uniform, Normal(0.0, 1.0))
+
+
+@pytest.mark.parametrize(("target", "scale"), [(Normal(0.0, 1e150), ", 1e\\+150"), (LogNormal(0.0, 300.0), "")])
+def test_targets_wider_than_quadrature_reaches_are_said_to_be(target: Any, scale: str) -> None:
+    with pytest.raises(ValueError, match=f"has mass beyond 1e\\+140, .* divide it by its scale{scale}, or fit"):
+        dkl.fit(Gamma if isinstance(target, LogNormal) else StudentT, target, dkl.js, starts=1)
+
+
+def test_total_variation_is_least_where_its_slopes_vanish() -> None:
+    # By the derivative of Σ± over the crossings: the normal member symmetric about 0, its scale by golden section.
+    from scipy.optimize import minimize_scalar
+
+    fit = dkl.fit(Normal, TWO, dkl.tv, starts=1)
+    by_hand = minimize_scalar(lambda s: float(dkl.measure(TWO, Normal(0.0, s), dkl.tv)), bounds=(3, 3.5),
+                              method="bounded", options={"xatol": 1e-7})  # fmt: skip
+    assert float(fit.distribution.scale) == pytest.approx(by_hand.x, abs=1e-5)
+    assert float(fit.divergence) <= by_hand.fun + 1e-12
+
+
+def test_total_variation_of_whole_numbers_has_optima_at_its_kinks() -> None:
+    mixed = dkl.Mixture(Poisson([2.0, 9.0]), [0.5, 0.5])
+    fit = dkl.fit(Poisson, mixed, dkl.tv, starts=4)
+    rates = np.linspace(1.0, 12.0, 111)
+    assert fit.converged
+    assert float(fit.divergence) <= min(float(dkl.measure(mixed, Poisson(r), dkl.tv)) for r in rates)
 
 
 def test_mixtures_are_fitted_by_other_divergences() -> None:

@@ -11,6 +11,7 @@ import pytest
 import dkl
 from dkl.families import (
     Bernoulli,
+    Beta,
     DiagonalNormal,
     Gamma,
     LogNormal,
@@ -144,3 +145,14 @@ def test_mixtures_that_differ_by_their_order_are_one() -> None:
     other = dkl.Mixture(Normal([2.0, -1.0], [0.5, 1.0]), [0.7, 0.3])
     assert distance(one, other) == 0.0
     assert distance(one, dkl.Mixture(Normal([2.0, -1.0], [0.5, 1.0]), [0.6, 0.4])) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("member", [Beta(0.642199, 0.799941), Beta(0.2, 0.1)])
+def test_mass_nearer_to_a_bound_than_numbers_come_counts(member: Any) -> None:
+    # With b = 0.1 a tenth of the mass lies nearer to 1 than numbers do: KL(q‖p) = −H(q) − E_q[log p].
+    target = Beta(3.0, 2.0)
+    found = objective(dkl.reverse_kl, target, member)
+    value = float(dkl.kl(member, target))
+    assert found.final(np.zeros(2)) == pytest.approx(value, rel=1e-9)
+    slope = differences(lambda u: float(dkl.kl(found.coordinates.member(u), target)), np.zeros(2))
+    np.testing.assert_allclose(found.gradient(np.zeros(2)), slope, rtol=1e-7)

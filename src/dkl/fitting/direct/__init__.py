@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from dkl.fitting.direct import descent
+from dkl.fitting.direct import minimisation
 
-__all__ = ["descent"]
+__all__ = ["minimisation"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,10 @@ from dkl._array import namespace_of
 from dkl.divergences import Csiszar, Divergence, Member
 from dkl.families.base import Distribution
 from dkl.families.exponential import MeanParametrised
+from dkl.fitting.direct.places import FLOOR, Places, looked_at
 from dkl.methods.by_row import decided
 from dkl.methods.nodes import Numbers, heights, weighted_pair
-from dkl.methods.quadrature.adaptive import integrate
-from dkl.methods.series import summed
+from dkl.methods.quadrature.kinks import has_kink
 from dkl.pairs import Pair
 from dkl.supports import Integers, Interval, Vectors
 
@@ -33,8 +33,6 @@ _WEIGHTS = np.array([-1.0, 9.0, -45.0, 45.0, -9.0, 1.0]) / 60.0
 _STEP = 1.0 / 50.0
 # The step of second derivatives, which need no more than six digits.
 _SECOND = 1e-3
-#: A divergence below this is known to the digits that it would have there: no optimum needs those of 0.
-FLOOR = 1e-6
 # Panels at most: a density with a kink that needs more is known well enough on the way.
 _PANELS = {0: 2_000, 1: 6_000}
 # From so many places on an exponential family is differenced at a few.
@@ -44,21 +42,6 @@ _FEW = 192
 _LINEAR = 1e-7
 # What has a smaller share of the masses and of the terms is not looked at.
 _LEAST = 1e-18
-
-
-@dataclass
-class Places:
-    """Where a pair of densities was looked at: outcomes, the target's log-density and the logarithms of the weights."""
-
-    x: Numbers
-    log_p: Numbers
-    log_w: Numbers
-    #: Relative error of the divergence by them.
-    error: float
-    #: Why it is infinite, if it is.
-    diverges: str | None
-    #: The sufficient statistic of the family there, once it was asked for.
-    statistic: Numbers | None = None
 
 
 def applies(divergence: Divergence, target: Distribution) -> bool:
@@ -93,8 +76,10 @@ class Objective:
             raise TypeError(f"{divergence.name} is decided by no sum of terms: it has no gradient by them")
         self.divergence, self.core, self.target, self.coordinates = divergence, core, target, coordinates
         self.rtol = rtol
-        self.evaluations = 0
+        #: Whether it has no kinks over the coordinates: a sum of |p − q| has one wherever two of its terms are equal.
+        self.smooth = not (has_kink(core) and isinstance(target.support, Integers))
         self._seen: dict[bytes, tuple[float, Places | None]] = {}
+        self._derived: dict[tuple[str, bytes], Numbers] = {}
 
     def value(self, u: Numbers) -> float:
         """The divergence (of its core, of which it is an increasing function); inf where it is infinite."""
@@ -102,31 +87,53 @@ class Objective:
 
     def gradient(self, u: Numbers) -> Numbers:
         """Its derivatives; 0 where it is infinite."""
+        return self._once("gradient", self._gradient, u)
+
+    def hessian(self, u: Numbers) -> Numbers:
+        """Its second derivatives; the unit matrix where it is infinite."""
+        return self._once("hessian", self._hessian, u)
+
+    def _once(self, name: str, derivative: Callable[[Numbers], Numbers], u: Numbers) -> Numbers:
+        key = name, u.tobytes()
+        if key not in self._derived:
+            self._derived[key] = derivative(u)
+        return self._derived[key]
+
+    def _gradient(self, u: Numbers) -> Numbers:
         value, places = self._at(u)
         if places is None or not math.isfinite(value):
             return np.zeros_like(u)
         return self.gradient_at(u, places)
 
-    def hessian(self, u: Numbers) -> Numbers:
-        """Its second derivatives; the unit matrix where it is infinite.
-
-        Σ φ''·s·sᵀ + Σ φ'·∂²log q, with φ the terms as functions of log q and s the score.
-        """
+    def _hessian(self, u: Numbers) -> Numbers:
+        """Σ φ''·s·sᵀ + Σ φ'·∂²log q, with φ the terms as functions of log q and s the score."""
         value, places = self._at(u)
         if places is None or not math.isfinite(value):
             return np.eye(u.size)
         with np.errstate(all="ignore"):
-            log_q = self._log_q(u[None], places.x)[:, 0]
+            log_q = self._log_q(u[None], places)[:, 0]
             slopes = self._slopes(places, log_q)
-            bent = self._slopes(places, log_q + _SECOND) - self._slopes(places, log_q - _SECOND)
-            bent = bent / (2.0 * _SECOND)
+            bent = self._bends(places, log_q, slopes)
             used = np.isfinite(slopes) & np.isfinite(bent) & np.isfinite(log_q)
             score = self._spread(u, places, log_q, used, _scores)
             curved = self._spread(u, places, log_q, used, _curvatures)
             made = (score * bent[used, None]).T @ score
             made[np.triu_indices(u.size)] += slopes[used] @ curved
+            if has_kink(self.core) and not places.x.ndim > 1 and not isinstance(self.target.support, Integers):
+                made += self._at_crossings(places, log_q, used, score)
         upper = np.triu(made)
         return np.asarray(upper + upper.T - np.diag(np.diagonal(upper)))
+
+    def _at_crossings(self, places: Places, log_q: Numbers, used: Numbers, score: Numbers) -> Numbers:
+        """What a kink of |p − q|/2 adds to the second derivatives: where p = q, q·s·sᵀ over the slope of log(p/q)."""
+        order = np.argsort(places.x[used])
+        x, log_q, score = places.x[used][order], log_q[used][order], score[order]
+        ratio = places.log_p[used][order] - log_q
+        at = np.flatnonzero(ratio[:-1] * ratio[1:] <= 0)
+        slope = np.abs(ratio[at + 1] - ratio[at]) / (x[at + 1] - x[at])
+        share = np.where(slope > 0, np.exp(0.5 * (log_q[at] + log_q[at + 1])) / np.where(slope > 0, slope, 1.0), 0.0)
+        there = 0.5 * (score[at] + score[at + 1])
+        return np.asarray((there * share[:, None]).T @ there)
 
     def final(self, u: Numbers) -> float:
         """The divergence itself there, where :meth:`value` is its core's."""
@@ -134,7 +141,7 @@ class Objective:
         if places is None or not math.isfinite(value):
             return math.inf
         with np.errstate(all="ignore"):
-            pair = self._pair(places, heights(self.coordinates.member(u), places.x))
+            pair = self._pair(places, places.asked(partial(heights, self.coordinates.member(u))))
             return float(self.divergence.total(pair))
 
     def error(self, u: Numbers) -> float:
@@ -163,7 +170,6 @@ class Objective:
         return self._seen[key]
 
     def _measured(self, u: Numbers) -> tuple[float, Places | None]:
-        self.evaluations += 1
         try:
             with np.errstate(all="ignore"):
                 member = self.coordinates.member(u)
@@ -171,7 +177,8 @@ class Objective:
             return math.inf, None  # beyond the floating range
         outside = self._outside(member)
         if outside is not None:
-            return math.inf, Places(np.empty(0), np.empty(0), np.empty(0), 0.0, outside)
+            none = np.empty(0)
+            return math.inf, Places(none, none, none, none, 0.0, outside)
         try:
             places = self._places(member)
         except np.linalg.LinAlgError:
@@ -181,7 +188,7 @@ class Objective:
         if places.diverges:
             return math.inf, places
         with np.errstate(all="ignore"):
-            pair = self._pair(places, heights(member, places.x))
+            pair = self._pair(places, places.log_q)
             value = float(self.core.total(pair))
         return (value if not math.isnan(value) else math.inf), places
 
@@ -196,24 +203,15 @@ class Objective:
         return None
 
     def _places(self, member: Distribution) -> Places | None:
+        found = looked_at(self.core, self.target, member, self.rtol, _PANELS[self.target.event_ndim])
+        if found is None:
+            return None
         with np.errstate(all="ignore"):
-            if isinstance(self.target.support, Integers):
-                found = summed(self.core, self.target, member, self.rtol)
-                if found is None:
-                    return None
-                x = found.outcomes
-                return Places(x, heights(self.target, x), np.zeros_like(x), found.error, found.diverges)
-            made = integrate(self.core, self.target, member, self.rtol, FLOOR, _PANELS[self.target.event_ndim])
-        # Log-densities of the target carry what was continued at the ends of supports, where numbers are too coarse.
-        panels = made.panels
-        logs = [y.ravel() for y in (panels.log_p, panels.log_q, panels.log_w)]
-        with np.errstate(all="ignore"):
-            pair = weighted_pair(namespace_of(), *logs)
+            pair = self._pair(found, found.log_q)
             terms = np.asarray(self.core.terms(pair))
             finite = np.where(np.isfinite(terms), terms, 0.0)
             kept = (pair.p > _LEAST) | (pair.q > _LEAST) | (finite > _LEAST * finite.sum())
-        x = panels.x.reshape(kept.size, *self.target.event_shape)
-        return Places(x[kept], logs[0][kept], logs[2][kept], made.error, made.diverges)
+        return found if isinstance(self.target.support, Integers) else found[kept]
 
     def _pair(self, places: Places, log_q: Numbers) -> Pair:
         return weighted_pair(namespace_of(), places.log_p, log_q, places.log_w)
@@ -221,16 +219,16 @@ class Objective:
     def gradient_at(self, u: Numbers, places: Places) -> Numbers:
         """The derivatives of the sum over some places, kept where they are."""
         with np.errstate(all="ignore"):
-            log_q = self._log_q(u[None], places.x)[:, 0]
+            log_q = self._log_q(u[None], places)[:, 0]
             slopes = self._slopes(places, log_q)
             used = (slopes != 0) & np.isfinite(slopes) & np.isfinite(log_q)
             made: Numbers = slopes[used] @ self._spread(u, places, log_q, used, _scores)
         return made
 
-    def _log_q(self, us: Numbers, x: Numbers) -> Numbers:
-        """The log-densities of several members, a column each."""
+    def _log_q(self, us: Numbers, places: Places, at: Any = slice(None)) -> Numbers:
+        """The log-densities of several members at some of the places, a column each."""
         members = self.coordinates.member(us)
-        return heights(members, x[:, None])
+        return places.asked(lambda x: heights(members, x[:, None]), at)
 
     def _slopes(self, places: Places, log_q: Numbers) -> Numbers:
         """∂D/∂log q at each place."""
@@ -246,32 +244,39 @@ class Objective:
         slopes: Numbers = np.where(pair.in_both, inside, np.where(pair.in_q, alone, 0.0))
         return slopes
 
+    def _bends(self, places: Places, log_q: Numbers, slopes: Numbers) -> Numbers:
+        """∂²D/∂(log q)² at each place."""
+        if has_kink(self.core):
+            return slopes  # in proportion to q, but for what the kink adds
+        bent: Numbers = self._slopes(places, log_q + _SECOND) - self._slopes(places, log_q - _SECOND)
+        return bent / (2.0 * _SECOND)
+
     def _spread(self, u: Numbers, places: Places, log_q: Numbers, used: Numbers, differences: Any) -> Numbers:
         """Derivatives of log q by u at the places in use, one row a place.
 
         In an exponential family they are linear in the sufficient statistic: differences at a few places tell them.
         """
         linear = issubclass(self._family, MeanParametrised) and int(used.sum()) > _MANY
-        x = places.x[used]
         if not linear:
-            return np.asarray(differences(lambda us: self._log_q(us, x), u))
+            return np.asarray(differences(lambda us: self._log_q(us, places, used), u))
         if places.statistic is None:
-            places.statistic = self._statistic(places.x, np.isfinite(log_q))
+            places.statistic = self._statistic(places, np.isfinite(log_q))
         statistic = places.statistic[used]
         at = self._few(statistic)
-        found = differences(lambda us: self._log_q(us, x[at]), u)
+        some = np.flatnonzero(used)[at]
+        found = differences(lambda us: self._log_q(us, places, some), u)
         # A log-density is rounded by its size: large ones, far out, may not outweigh those where the mass is.
-        weights = 1.0 / (1.0 + np.abs(log_q[used][at]))[:, None]
+        weights = 1.0 / (1.0 + np.abs(log_q[some]))[:, None]
         centre, width = statistic[at].mean(axis=0), statistic[at].std(axis=0)
         standard = (statistic - centre) / np.where(width > 0, width, 1.0)
         design = np.column_stack([np.ones(len(standard)), standard])
         if not (np.isfinite(design).all() and np.isfinite(found).all()):
-            return np.asarray(differences(lambda us: self._log_q(us, x), u))
+            return np.asarray(differences(lambda us: self._log_q(us, places, used), u))
         # Every second place tells the factors, and the others whether they are right.
         factors = np.linalg.lstsq(weights[::2] * design[at[::2]], weights[::2] * found[::2], rcond=1e-13)[0]
         missed = weights[1::2] * np.abs(design[at[1::2]] @ factors - found[1::2])
         if not (missed <= _LINEAR * (1.0 + weights[1::2] * np.abs(found[1::2]))).all():
-            return np.asarray(differences(lambda us: self._log_q(us, x), u))
+            return np.asarray(differences(lambda us: self._log_q(us, places, used), u))
         return np.asarray(design @ factors)
 
     @property
@@ -285,12 +290,16 @@ class Objective:
         each = np.linspace(0, len(statistic) - 1, _FEW // statistic.shape[1]).astype(int)
         return np.unique([np.argsort(column)[each] for column in statistic.T])
 
-    def _statistic(self, x: Numbers, inside: Numbers) -> Numbers:
+    def _statistic(self, places: Places, inside: Numbers) -> Numbers:
         """The sufficient statistic where the family has mass, NaN elsewhere."""
-        parts = self.coordinates.family.sufficient_statistics(x[inside], **self.coordinates.fixed)
-        columns = np.column_stack([np.asarray(t).reshape(int(inside.sum()), -1) for t in parts])
-        made = np.full((len(x), columns.shape[1]), math.nan)
-        made[inside] = columns
+
+        def columns(x: Numbers) -> Numbers:
+            with np.errstate(all="ignore"):
+                parts = self.coordinates.family.sufficient_statistics(x, **self.coordinates.fixed)
+            return np.column_stack([np.asarray(t).reshape(len(x), -1) for t in parts])
+
+        made = places.asked(columns)
+        made[~inside] = math.nan
         return made
 
 

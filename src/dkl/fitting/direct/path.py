@@ -18,7 +18,9 @@ from dkl._array import real_number
 from dkl.divergences import Alpha
 from dkl.families.base import Distribution
 from dkl.fitting.direct.coordinates import distance
-from dkl.fitting.direct.descent import STARTS, begun, descend, descended, minimised, prepared
+from dkl.fitting.direct.descent import descend
+from dkl.fitting.direct.landscape import Landscape
+from dkl.fitting.direct.minimisation import STARTS, begun, descended, minimised, prepared
 from dkl.fitting.measuring import RTOL, estimated
 from dkl.fitting.points import Points
 from dkl.fitting.problem import DeclinedError, Problem, name_of, whole_number
@@ -165,7 +167,7 @@ class _Follower:
 
     def _followed(self, alpha: float, member: Any) -> Optimum | None:
         """The optimum at an α to which a member leads, which no start of its own need have found."""
-        made = descend(Alpha(alpha), self.target, member, RTOL[self.target.event_ndim])
+        made = descend(Landscape(Alpha(alpha), self.target, RTOL[self.target.event_ndim]), member)
         return Optimum(made.member, made.value, 0.0) if made.kind == "optimum" else None
 
     def _jump(self, low: float, high: float, first: Fit, second: Fit) -> Jump | None:

@@ -118,7 +118,7 @@ def _seen(points: Points, x: Numbers, at: Numbers, width: Numbers) -> Numbers | 
 
 def matched(family: Any, known: Any, x: Numbers, weights: Numbers) -> Any:
     """The member that matches the moments of weighted outcomes, or lies near; None where there is none."""
-    for inside in _within(x):
+    for inside in (*_within(x), _middle(x, weights)):
         share = weights[inside].sum()
         if not share > 0.5:
             continue
@@ -129,6 +129,14 @@ def matched(family: Any, known: Any, x: Numbers, weights: Numbers) -> Any:
         except ValueError:
             continue  # outside the support, or no member has these moments
     return None
+
+
+def _middle(x: Numbers, weights: Numbers) -> Numbers:
+    """Positive numbers but for the least and the largest: next to 0 the mean of 1/x, say, may be infinite."""
+    if x.ndim > 1:
+        return np.zeros(len(x), dtype=bool)
+    low, high = quantiles(x, weights, [0.05, 0.95])
+    return (x > max(low, 0.0)) & (x < high)
 
 
 def _within(x: Numbers) -> Iterator[Numbers]:
