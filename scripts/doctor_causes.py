@@ -13,8 +13,8 @@ from dkl.doctor.words import counted
 HEAD = """# What the doctor finds
 
 Every cause that `dkl doctor` looks for: what it is, which series it is told by, what to do, what makes sure of it, and
-would not help. Which of the fixes were tried, on which runs, and how often the answer is right stands in [how often
-the doctor is right](doctor-confusion.md). `python -m scripts.make_doctor_runs causes` remakes this page.
+what would not help. [How often the doctor is right](doctor-confusion.md) tells which of the fixes were tried, and on
+which runs. `python -m scripts.make_doctor_runs causes` remakes this page.
 """
 
 

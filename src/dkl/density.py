@@ -12,7 +12,7 @@ import numpy as np
 from dkl._array import Array, Namespace, as_array, as_scalar, default_dtype, holds, namespace_of, to_numpy
 from dkl.families.base import Distribution
 from dkl.families.constraints import Constraint
-from dkl.supports import Interval, Support, Vectors
+from dkl.supports import Interval, Matrices, Support, Vectors
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,16 +39,18 @@ class Density(Distribution):
     Parameters
     ----------
     log_prob : callable
-        The logarithm of the normalised density, or of the probabilities of whole numbers, elementwise on an array of
+        The logarithm of the density, or of the probabilities of whole numbers, elementwise on an array of
         outcomes (their leading axes, where an outcome is a vector); −inf where there is none. It is given arrays of
-        NumPy, or of the library of the distribution on the other side, and answers in the same.
+        NumPy, or of the library of the distribution on the other side, and answers in the same. To be measured it must
+        be normalised; ``dkl.fit`` also takes one that lacks a factor, and finds that.
     sample : callable, optional
         ``sample(n, rng)`` draws n outcomes with a ``numpy.random.Generator``. Without it only quadrature, a sum, or
         samples of the other side can measure it; quadrature then finds its mass by searching.
     support : dkl.supports.Support, optional
         Where it is positive; somewhere among the real numbers if left out, which ``log_prob`` then tells by its −inf. A
         support makes it quicker and surer to find where a density begins. ``dkl.supports.Integers`` makes it a discrete
-        distribution, ``dkl.supports.Vectors(n)`` one of vectors.
+        distribution, ``dkl.supports.Vectors(n)`` one of vectors,
+        ``dkl.supports.PositiveDefinite(n, n)`` one of matrices.
 
     Raises
     ------
@@ -56,7 +58,7 @@ class Density(Distribution):
         If ``log_prob`` or ``sample`` cannot be called, or ``support`` is none.
     ValueError
         When it is used: if ``log_prob`` gives NaN, or as many numbers as there are outcomes is not what it gives; and
-        by quadrature, if the density does not integrate to 1.
+        where it is measured by quadrature, if the density does not integrate to 1.
 
     Examples
     --------
@@ -101,12 +103,14 @@ class Density(Distribution):
 
     @property
     def event_ndim(self) -> int:  # type: ignore[override]
-        """1 for vectors, else 0."""
-        return 1 if isinstance(self._support, Vectors) else 0
+        """1 for vectors, 2 for matrices, else 0."""
+        return len(self.event_shape)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
-        """The length of a vector, or nothing."""
+        """The length of a vector, the rows and columns of a matrix, or nothing."""
+        if isinstance(self._support, Matrices):
+            return (self._support.rows, self._support.columns)
         return (self._support.dimension,) if isinstance(self._support, Vectors) else ()
 
     @property

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import re
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +15,8 @@ import numpy as np
 import pytest
 
 import dkl
+from dkl.cli.ending import Unmeasured
+from dkl.cli.fit import _EXAMPLES
 from dkl.expressions import parse, parse_family, parse_number
 from dkl.families import Gamma, Normal
 from dkl.fitting import METHODS
@@ -119,6 +124,7 @@ def test_samples_of_a_column(run: Run, tmp_path: Path) -> None:
     assert f"log-likelihood {value:.3f} ± {stderr:.3f} nats an observation" in done.output
     assert "details[" not in done.output
     made = json.loads(run("fit", "--samples", path, "--column", "wait", "--family", "gamma", "--json").output)
+    assert made["log_likelihood"] == {"mean": value, "stderr": stderr}
     assert made["distribution"]["parameters"]["shape"] == pytest.approx(shape, rel=1e-12)
 
 
@@ -176,7 +182,76 @@ def test_a_method_is_forced(run: Run) -> None:
     assert json.loads(done.output)["method"] == "direct minimisation"
     refused = run("fit", "normal(0, 1)", "--family", "normal", "--method", "expectation-maximisation")
     assert refused.exit_code == 3
-    assert refused.stderr.startswith("dkl: error: nothing fits Normal to ")
+    assert refused.stderr.splitlines() == [
+        "dkl: error: nothing fits Normal to Normal(loc=0, scale=1) by kl:",
+        "  expectation maximisation is for families of mixtures, dkl.Mixture.of(family, k)",
+        "  without --method the others are tried",
+    ]
+
+
+def test_every_reason_has_a_line(run: Run) -> None:
+    target = "multivariate_normal([0, 0, 0], [[1, 0, 0], [0, 1, 0], [0, 0, 1]])"
+    for form in ([], ["--json"]):
+        done = run("fit", target, "--family", "diagonal_normal", "--divergence", "js", *form)
+        assert (done.exit_code, done.stdout) == (3, "")
+        head, *reasons = done.stderr.splitlines()
+        assert head.endswith(" by js:")
+        assert (
+            "  moment matching, maximum likelihood, expectation maximisation (each minimises KL(target‖fit) alone)"
+            in (reasons)
+        )
+        assert all(reason.startswith("  ") for reason in reasons)
+    together = run("fit", "normal(0, 1)", "--family", "normal", "--rank", "3", "--blocks", "0,1/2")
+    assert together.stderr.endswith("by kl with rank and blocks:\n  no method takes rank and blocks together\n")
+
+
+def test_reasons_are_broken_at_the_width_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", "30")
+    out = Terminal()
+    Unmeasured("nothing fits:", ["a reason that is longer than thirty letters"]).show(out)
+    assert out.getvalue().splitlines() == [
+        "dkl: error: nothing fits:", "  a reason that is longer than", "    thirty letters",
+    ]  # fmt: skip
+
+
+def test_methods_are_told_what_they_take(run: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    np.save(tmp_path / "x.npy", np.concatenate([rng.normal(-1, 1, 60), rng.normal(1, 1, 60)]))
+    common = ("fit", "--samples", tmp_path / "x.npy", "--family", "mixture:normal:2")
+    begun = "0.5*normal(-1, 1) + 0.5*normal(1, 1)"
+    cut = run(*common, "--initial", begun, "--max-iterations", "3")
+    assert cut.exit_code == 1
+    assert ")  (not converged)\n" in cut.output
+    assert "\nthe best start did not converge in 3 iterations: raise --max-iterations\n" in cut.output
+    floor = run(*common, "--minimum-scale", "1.5", "--starts", "2", "--rtol", "1e-6", "--json")
+    parts = json.loads(floor.output)["distribution"]["components"]
+    assert [one["parameters"]["scale"] >= 1.5 * (1 - 1e-12) for one in parts] == [True, True]
+    few = run("fit", _TWO, "--family", "normal", "--alpha", "0", "--method", "natural-gradient", "--steps", "2")
+    assert few.exit_code == 1
+    assert ": give more --steps\n" in few.output
+    wide = "multivariate_normal([0, 0, 0], [[1, 0.5, 0], [0.5, 1, 0], [0, 0, 1]])"
+    kept = run("fit", wide, "--family", "multivariate_normal", "--alpha", "0", "--blocks", "0,1/2", "--json")
+    assert json.loads(kept.output)["method"] == "coordinate ascent"
+    assert json.loads(kept.output)["divergence"]["value"] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_weights_are_a_column(run: Run, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "x.csv", x=[1.0, 2.0, 6.0], w=[1.0, 2.0, 1.0])
+    made = json.loads(run("fit", "--samples", path, "--weights", "w", "--family", "exponential", "--json").output)
+    assert made["distribution"]["parameters"]["rate"] == pytest.approx(4 / 11, rel=1e-12)
+    for arguments, message in (
+        (["--weights", "z"], "there is no column 'z'; it has x, w."),
+        (["--weights", "w", "--column", "w"], "--column and --weights both name 'w'"),
+    ):
+        refused = run("fit", "--samples", path, "--family", "exponential", *arguments)
+        assert refused.exit_code == 2
+        assert message in _flat(refused.output)
+    alone = run("fit", "--samples", "-", "--format", "csv", "--weights", "w", "--family", "normal", input="w\n1\n2\n")
+    assert "beside the weights there is no column of samples" in _flat(alone.output)
 
 
 def test_plots(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +282,7 @@ def test_plots(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         (["normal(0, 1)", "--samples", "x.csv", "--family", "normal"], "Give TARGET, or --samples FILE"),
         (
             ["normal(0, 1)", "--column", "x", "--family", "normal"],
-            "--column and --format are of files: give",
+            "--column, --weights and --format are of files: give",
         ),
         (["nomal(0, 1)", "--family", "normal"], "there is no distribution 'nomal'; did you mean 'normal'?"),
         (["normal([0, 1], 1)", "--family", "normal"], "describes several distributions: give one"),
@@ -229,6 +304,10 @@ def test_plots(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         (["normal(0, 1)", "--family", "normal", "--path", "0:1:5:7"], "write the first α, the last and how many"),
         (["normal(0, 1)", "--family", "normal", "--plot", "x.txt"], "the suffix says the format"),
         (["normal(0, 1)", "--family", "normal", "--starts", "0"], "0 is not in the range x>=1"),
+        (["normal(0, 1)", "--family", "normal", "--rtol", "1"], "1.0 is not in the range 0<x<1"),
+        (["normal(0, 1)", "--family", "normal", "--minimum-scale", "0"], "0.0 is not in the range x>0"),
+        (["normal(0, 1)", "--family", "normal", "--blocks", "0;1"], "'0;1': write the components of each block, as in"),
+        (["normal(0, 1)", "--family", "normal", "--initial", "nomal(0, 1)"], "did you mean 'normal'?"),
         (
             ["normal(0, 1)", "--family", "normal", "--method", "maximum-likelihood", "--starts", "2"],
             "--starts means nothing to maximum likelihood: leave it out.",
@@ -325,12 +404,16 @@ def test_a_process_of_its_own() -> None:
 def test_the_choices_are_those_of_the_library() -> None:
     from dkl.cli.fit import fit
     from dkl.comparison.sources import FORMATS
+    from dkl.fitting.problem import options_of
 
     choices = {option.name: getattr(option.type, "choices", ()) for option in fit.params}
     # A product of factors has no expression.
     of_products = {"expectation propagation", "assumed density filtering"}
-    assert {name.replace("-", " ") for name in choices["method"]} == set(METHODS) - of_products
+    assert [name.replace("-", " ") for name in choices["method"]] == [one for one in METHODS if one not in of_products]
     assert set(choices["format_"]) == set(FORMATS.values())
+    # Those of products alone, and what the command gives by itself.
+    elsewhere = {"alpha", "damping", "schedule", "max_sweeps", "progress", "weights"}
+    assert {"samples" if name == "draws" else name for name in choices} >= options_of(None) - elsewhere
 
 
 def test_components_are_counted_from_the_left() -> None:
@@ -344,3 +427,16 @@ def test_families_and_numbers_by_name() -> None:
     assert parse_number("-1/4") == -0.25
     with pytest.raises(ValueError, match=r"'__import__\(1\)' is no number"):
         parse_number("__import__(1)")
+
+
+# Those that read no file, draw nothing and take no time.
+_SHORT = re.findall(r'^  (dkl fit "(?!.*--(?:plot|path)).*)$', _EXAMPLES, re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", _SHORT)
+def test_an_example_of_the_help_runs(run: Run, line: str) -> None:
+    assert run(*shlex.split(line)[1:]).exit_code == 0
+
+
+def test_there_are_examples() -> None:
+    assert len(_SHORT) == 2

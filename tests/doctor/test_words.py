@@ -89,6 +89,21 @@ def test_a_gap_repeats_what_was_logged_last() -> None:
 def test_noise_is_drawn_by_its_middle() -> None:
     values = np.random.default_rng(0).normal(10.0, 1.0, size=20_000)
     made = chart(Series("x", np.arange(20_000.0), values), width=10)
-    assert 9.9 < made.low < made.high < 10.1
+    # But for the two letters with the least and the greatest of all.
+    assert (made.low, made.high) == (values.min(), values.max())
+    assert sorted(made.lines[0]) == sorted("▁▅▅▅▅▅▅▅▅█")
     trend = chart(Series("x", np.arange(20_000.0), values + np.arange(20_000.0, 40_000.0)), width=8)
     assert trend.lines == ["▁▂▃▄▅▆▇█"]
+
+
+def test_the_numbers_of_a_thinned_chart_are_those_of_the_whole_series() -> None:
+    # Noise whose ends stand out of nothing, so that medians alone would lose them.
+    values = np.random.default_rng(0).uniform(-1.0, 1.0, 5_000)
+    made = chart(Series("x", np.arange(5_000.0), values), width=20, height=3)
+    assert (made.low, made.high) == (values.min(), values.max())
+    least, greatest = (int(at(values)) * 20 // 5_000 for at in (np.argmin, np.argmax))
+    assert least != greatest
+    assert [line[greatest] for line in made.lines] == ["█", "█", "█"]
+    assert [line[least] for line in made.lines] == [" ", " ", "▁"]
+    both = chart(Series("x", np.arange(40.0), np.array([*[0.0] * 19, 5.0, -5.0, *[0.0] * 19])), width=2)
+    assert (both.low, both.high) == (-5.0, 5.0)

@@ -45,7 +45,7 @@ def test_target_optima_and_what_is_ignored() -> None:
     assert _labels(ax) == [
         "target", "2 other optima", "Normal(loc=-2.98431, scale=1.02337)", "ignored by the fit: 49 % of the target",
     ]  # fmt: skip
-    assert ax.get_title(loc="left") == "KL(fit‖target) = 0.6888 nats, by direct minimisation"
+    assert ax.get_title(loc="left") == "KL(fit‖target) = 0.6888 nats, by direct minimisation\nseeks a mode"
     outline, first, second, thick = ax.lines
     for line, density in ((outline, _TARGET), (first, twin), (second, wide), (thick, best)):
         x, y = line.get_data()
@@ -65,11 +65,39 @@ def test_samples_are_a_histogram() -> None:
     ax = plots.fit(dkl.fit(Normal, dkl.Samples(x)))
     _drawn(ax)
     assert _labels(ax) == ["500 samples", f"Normal(loc={x.mean():.2f}, scale={x.std():.2f})"]
-    assert ax.get_title(loc="left") == "KL(target‖fit), by maximum likelihood"
+    assert ax.get_title(loc="left") == "KL(target‖fit), by maximum likelihood\ncovers the target"
     (steps,) = ax.patches
     heights, edges, _ = steps.get_data()
     low, high = edges[0], edges[-1]
     assert heights @ np.diff(edges) == pytest.approx(np.mean((x >= low) & (x <= high)), rel=1e-12)
+
+
+def test_rounded_samples_have_bins_of_equally_many_numbers() -> None:
+    x = np.repeat(np.concatenate([np.arange(10, 20), np.arange(40, 71)]), 3) / 10
+    ax = plots.fit(dkl.fit(Normal, dkl.Samples(x)))
+    (steps,) = ax.patches
+    _, edges, _ = steps.get_data()
+    # As many tenths in each, and none of them on an edge.
+    per = np.diff(edges)[0] / 0.1
+    assert per == pytest.approx(round(per), abs=1e-6)
+    assert np.abs(edges[:, None] - x).min() > 0.04
+    assert edges.size > 10
+
+
+def test_a_mixture_is_named_in_lines_and_drawn_with_its_components() -> None:
+    rng = np.random.default_rng(2)
+    samples = dkl.Samples(np.concatenate([rng.normal(-4, 1, 80), rng.normal(4, 1, 80)]))
+    fit = dkl.fit(dkl.Mixture.of(Normal, 2), samples, starts=2)
+    ax = plots.fit(fit)
+    first, second = _labels(ax)[1].split("\n+ ")
+    assert "*Normal(loc=" in first
+    assert second.endswith(")")
+    _, whole = next(line for line in ax.lines if line.get_linewidth() == 2.5).get_data()
+    parts = [line.get_data()[1] for line in ax.lines if line.get_linestyle() == ":"]
+    assert len(parts) == 2
+    np.testing.assert_allclose(sum(parts), whole, rtol=1e-10, atol=1e-300)
+    many = dkl.Mixture([Normal(float(k), 1.0) for k in range(9)], [1 / 9] * 9)
+    assert _labels(plots.fit(_made(_TARGET, dkl.kl, many)))[1].endswith("\n…")
 
 
 def test_whole_numbers_are_bars() -> None:
@@ -118,7 +146,9 @@ def test_the_edge_is_dashed_where_no_member_is_the_best() -> None:
     ax = plots.fit(fit)
     assert _labels(ax) == ["target", "none is the best: infimum near Normal(loc=0, scale=0.942809)"]
     assert ax.lines[-1].get_linestyle() == "--"
-    assert ax.get_title(loc="left") == "D_α=-1(target‖fit), by direct minimisation"
+    assert ax.get_title(loc="left").splitlines() == [
+        "D_α=-1(target‖fit), by direct minimisation", "seeks a mode, more than at α = 0",
+    ]  # fmt: skip
 
 
 def test_a_plane_has_contours() -> None:
@@ -127,7 +157,7 @@ def test_a_plane_has_contours() -> None:
     )
     ax = plots.fit(dkl.fit(MultivariateNormal, target))
     _drawn(ax)
-    assert _labels(ax)[0] == "target"
+    assert _labels(ax)[0] == "target: areas that hold 25, 50, 75 and 95 % of its mass"
     # The contours of the fit hold 25, 50, 75 and 95 %: those of a normal vector are −2 log(1 − share) from its mean.
     lines = ax.collections[-1]
     fitted = dkl.fit(MultivariateNormal, target).distribution
@@ -188,7 +218,7 @@ def test_the_path_and_its_jump() -> None:
     ax = plots.alpha_path(_path((left, right, wide), (wide, left, right), (wide,), jumps=(jump,)))
     _drawn(ax)
     assert [text.get_text() for text in ax.texts] == ["α* = 0.4"]
-    assert _labels(ax) == ["best optimum, ± its standard deviation", "other optima"]
+    assert _labels(ax) == ["best optimum", "other optima"]
     thick = [line.get_data() for line in ax.lines if line.get_linewidth() == 2.5]
     assert [(list(x), list(y)) for x, y in thick] == [([0.0, 0.4], [-3.0, -3.0]), ([0.4, 1.0, 2.0], [0.0, 0.0, 0.0])]
     thin = sorted((list(x), list(y)) for x, y in (line.get_data() for line in ax.lines if line.get_linewidth() == 1.2))
@@ -202,7 +232,7 @@ def test_the_path_and_its_jump() -> None:
 def test_a_path_with_a_gap() -> None:
     ax = plots.alpha_path(_path((), (Normal(0.0, 1.0),), (), (Normal(0.0, 2.0),)))
     _drawn(ax)
-    assert _labels(ax) == ["best optimum, ± its standard deviation", "no member is the best"]
+    assert _labels(ax) == ["best optimum", "no member is the best"]
     thick = [list(line.get_data()[0]) for line in ax.lines if line.get_linewidth() == 2.5]
     assert thick == [[1.0], [3.0]]
     crosses = [line.get_data()[0] for line in ax.lines if line.get_marker() == "x"]

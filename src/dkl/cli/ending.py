@@ -1,9 +1,11 @@
-"""How a command ends where the data cannot be measured: one line, and an exit code of its own."""
+"""How a command ends where the data cannot be measured: a line, perhaps more with reasons, and a code of its own."""
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -11,15 +13,37 @@ import click
 
 
 class Unmeasured(click.ClickException):
-    """The data could not be measured, or the result not be written."""
+    """The data could not be measured, or the result not be written.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong.
+    reasons : sequence of str
+        Each is a line of its own below it.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, reasons: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self._reasons = reasons
 
     def show(self, file: IO[Any] | None = None) -> None:
         """See `click.ClickException.show`."""
         from dkl.cli.words import clean
 
-        click.echo(f"dkl: error: {clean(self.message)}", file=file or sys.stderr)
+        out = file or sys.stderr
+        click.echo(f"dkl: error: {clean(self.message)}", file=out)
+        # A terminal would break a line anywhere, and a script wants it whole.
+        width = shutil.get_terminal_size().columns if out is not None and out.isatty() else None
+        for reason in map(clean, self._reasons):
+            told = (
+                f"  {reason}"
+                if width is None
+                else textwrap.fill(reason, width, initial_indent="  ", subsequent_indent="    ")
+            )
+            click.echo(told, file=out)
 
 
 @contextmanager

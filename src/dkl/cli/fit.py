@@ -13,6 +13,7 @@ import click
 from dkl.cli.divergences import named
 from dkl.cli.drawing import draw, plot_option
 from dkl.cli.ending import Unmeasured, failures
+from dkl.cli.fit_options import as_options, method_options, wished
 from dkl.cli.output import check_standard_output, progress_bar, write
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ _METHODS = (
     "moment-matching",
     "maximum-likelihood",
     "expectation-maximisation",
-    "direct-minimisation",
     "coordinate-ascent",
+    "direct-minimisation",
     "natural-gradient",
     "stochastic-gradient",
     "variational-bound",
@@ -40,8 +41,8 @@ Examples:
   dkl fit "0.5*normal(-3, 1) + 0.5*normal(3, 1)" --family normal --alpha 0.5 --path 0:1:11
   dkl fit "gamma(2, 1)" --family log_normal --json
   dkl fit --samples waits.csv --column seconds --family gamma
-  dkl fit --samples heights.npy --family mixture:normal:3
-  dkl fit "poisson(3)" --family binomial --known total_count=10
+  dkl fit --samples heights.npy --family mixture:normal:3 --starts 20 --max-iterations 500
+  dkl fit "counts(3, 9, 4)" --family binomial --known total_count=2
 
 \b
 Exit codes:
@@ -56,6 +57,7 @@ Exit codes:
 @click.argument("target", required=False)
 @click.option("--samples", metavar="FILE", help="Fit to the samples in a file instead, or - for standard input.")
 @click.option("--column", "columns", multiple=True, metavar="NAME", help="The samples' column; of vectors, several.")
+@click.option("--weights", metavar="NAME", help="The column with the samples' weights.")
 @click.option(
     "--format",
     "format_",
@@ -76,9 +78,10 @@ Exit codes:
     "--method",
     type=click.Choice(_METHODS),
     metavar="NAME",
-    help=f"Force a method: {', '.join(_METHODS)}.  [default: the first that fits, in this order]",
+    help=f"Force a method: {', '.join(_METHODS)}. (Expectation propagation is for products of factors, written "
+    "in Python.)  [default: the first that fits, in this order]",
 )
-@click.option("--starts", type=click.IntRange(1), help="From how many places a search begins.")
+@method_options
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all that is drawn.")
 @click.option("--path", "span", metavar="FROM:TO:N", help="Follow the optima over so many α, such as 0:1:11.")
 @plot_option("the target with every optimum, and the path,", default=_FILE)
@@ -86,9 +89,11 @@ Exit codes:
 @click.pass_context
 def fit(
     ctx: click.Context,
+    /,
     target: str | None,
     samples: str | None,
     columns: tuple[str, ...],
+    weights: str | None,
     format_: str | None,
     family_name: str,
     components: int | None,
@@ -96,11 +101,11 @@ def fit(
     chosen: str | None,
     alpha: float | None,
     method: str | None,
-    starts: int | None,
     seed: int,
     span: str | None,
     plot: str | None,
     as_json: bool,
+    **told: Any,
 ) -> None:
     """Fit a family to TARGET: the member with the least divergence, and what of the target it leaves out.
 
@@ -109,8 +114,8 @@ def fit(
     """
     if (target is None) == (samples is None):
         raise click.UsageError("Give TARGET, or --samples FILE: one of them.")
-    if samples is None and (columns or format_):
-        raise click.UsageError("--column and --format are of files: give --samples.")
+    if samples is None and (columns or weights or format_):
+        raise click.UsageError("--column, --weights and --format are of files: give --samples.")
     if alpha is not None and chosen is not None:
         raise click.UsageError("--alpha names a divergence, as --divergence does: give one of them.")
     check_standard_output()
@@ -120,16 +125,18 @@ def fit(
         import_module("dkl.plots")  # a missing matplotlib is said before the work, not after it
 
     family = _family(family_name, components)
-    options: dict[str, Any] = _known(facts, family)
     by = None if method is None else method.replace("-", " ")
+    options = _known(facts, family) | wished(told, by)
     with failures():
         if plot is not None:
             from dkl.comparison.writing import check_target
 
             check_target(plot, [] if samples is None else [samples])
-        met = _expression(target) if target is not None else _samples(str(samples), columns, family, format_)
-    if starts is not None:
-        options["starts"] = _taken("starts", starts, by)
+        if target is not None:
+            met = _expression(target)
+        else:
+            met, weighed = _samples(str(samples), columns, family, format_, weights)
+            options |= {} if weighed is None else {"weights": weighed}
     made = _fitted(family, met, divergence, by, seed, options)
     path = None if alphas is None else _followed(made, alphas)
     said = target if target is not None else f"samples in {'standard input' if samples == '-' else samples}"
@@ -212,26 +219,22 @@ def _expression(text: str) -> Any:
     return made
 
 
-def _samples(path: str, columns: tuple[str, ...], family: Any, format_: str | None) -> Any:
+def _samples(
+    path: str, columns: tuple[str, ...], family: Any, format_: str | None, weights: str | None
+) -> tuple[Any, Any]:
     import dkl
     from dkl.cli.samples import read_samples
 
     axes = int(getattr(family, "event_ndim", 0))
     if axes > 1:
         raise click.UsageError(f"An outcome of {family.__name__} is a matrix, which no file of samples holds.")
-    return dkl.Samples(read_samples(path, columns, axes, format_))
-
-
-def _taken(name: str, value: Any, method: str | None) -> Any:
-    from dkl.fitting.problem import options_of
-
-    if name not in options_of(method):
-        raise click.UsageError(f"--{name} means nothing to {method}: leave it out.")
-    return value
+    read, weighed = read_samples(path, columns, axes, format_, weights)
+    return dkl.Samples(read), weighed
 
 
 def _fitted(family: Any, target: Any, divergence: Any, method: str | None, seed: int, options: dict[str, Any]) -> Fit:
     import dkl
+    from dkl.fitting.problem import NothingFitsError
 
     with progress_bar("fitting") as bar, warnings.catch_warnings():
         # What is warned of stands in the fit and in its divergence, and the report tells it.
@@ -240,8 +243,11 @@ def _fitted(family: Any, target: Any, divergence: Any, method: str | None, seed:
             options = options | {"progress": bar}
         try:
             return dkl.fit(family, target, divergence, method=method, rng=seed, **options)
+        except NothingFitsError as error:
+            advice = [] if method is None else ["without --method the others are tried"]
+            raise Unmeasured(f"{error.problem}:", [*error.reasons, *advice]) from None
         except (TypeError, ValueError) as error:
-            raise Unmeasured(str(error)) from None
+            raise Unmeasured(as_options(str(error))) from None
 
 
 def _followed(made: Fit, alphas: list[float]) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dkl.cli.divergences import figure, margin, rounded, shortened
+from dkl.cli.fit_options import as_options
 from dkl.fitting.dropped import IGNORED
 from dkl.fitting.words import described, direction, parameters, sampling_error, symbol, translated
 from dkl.mixture import Mixture
@@ -94,12 +94,14 @@ def _none(fit: Fit, error: float) -> Iterator[str]:
 
 
 def _remarks(fit: Fit) -> Iterator[str]:
+    """What else there is to say, a line each."""
     estimate = fit.divergence
-    remarks = [fit.reason, *(() if estimate is None else (estimate.reason, estimate.warning))]
-    for remark in dict.fromkeys(remarks):
-        if remark:
-            # Where Python keeps the figures is for those who write Python.
-            yield translated(re.sub(r": details\[.*$", "", remark))
+    told = [fit.reason, *(() if estimate is None else (estimate.reason, estimate.warning))]
+    for remark in dict.fromkeys(remark for text in told if text for remark in text.split("; ")):
+        # Where Python keeps the figures is for those who write Python.
+        said = remark.partition(": details[")[0]
+        if not said.startswith("details["):
+            yield as_options(translated(said))
 
 
 def _optima(divergence: Divergence, fit: Fit, error: float) -> Table:

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 _NAMED = 10
 
 
-def read_samples(path: str, chosen: Sequence[str], axes: int, format_: str | None = None) -> np.ndarray[Any, Any]:
-    """Read observations.
+def read_samples(
+    path: str, chosen: Sequence[str], axes: int, format_: str | None = None, weights: str | None = None
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
+    """Read observations, and perhaps their weights.
 
     Parameters
     ----------
@@ -35,10 +37,13 @@ def read_samples(path: str, chosen: Sequence[str], axes: int, format_: str | Non
         0 for numbers, 1 for vectors, whose components are columns.
     format_ : str, optional
         The format, where the name does not say it.
+    weights : str, optional
+        The column that holds the weights, and no observations.
 
     Returns
     -------
-    array, shape (n,) or (n, d)
+    samples : array, shape (n,) or (n, d)
+    weights : array, shape (n,), or None
 
     Raises
     ------
@@ -49,7 +54,7 @@ def read_samples(path: str, chosen: Sequence[str], axes: int, format_: str | Non
     """
     with temporary_directory() as directory:
         source = _opened(path, Path(directory), format_)
-        names = _names(source, list(chosen), axes)
+        names = _names(source, list(chosen), axes, weights) + ([] if weights is None else [weights])
         while True:
             try:
                 batches = [batch for batch, _ in source.batches(names)]
@@ -57,7 +62,8 @@ def read_samples(path: str, chosen: Sequence[str], axes: int, format_: str | Non
             except SchemaChangedError:
                 continue  # the types are wide enough now
         columns = [_numbers(source, name, [batch.column(k) for batch in batches]) for k, name in enumerate(names)]
-    return columns[0] if axes == 0 else np.stack(columns, axis=-1)
+    given = None if weights is None else columns.pop()
+    return columns[0] if axes == 0 else np.stack(columns, axis=-1), given
 
 
 def _opened(path: str, directory: Path, format_: str | None) -> TableSource:
@@ -71,17 +77,22 @@ def _opened(path: str, directory: Path, format_: str | None) -> TableSource:
     return source
 
 
-def _names(source: TableSource, chosen: list[str], axes: int) -> list[str]:
+def _names(source: TableSource, chosen: list[str], axes: int, weights: str | None) -> list[str]:
     there = list(source.schema.names)
     told = ", ".join(there[:_NAMED]) + (f", and {len(there) - _NAMED} more" if len(there) > _NAMED else "")
-    for name in chosen:
+    for name in chosen if weights is None else [*chosen, weights]:
         if name not in there:
             raise click.UsageError(f"{source.description}: there is no column {name!r}; it has {told}.")
     if axes == 0 and len(chosen) > 1:
         raise click.UsageError("--column is given more than once, and an outcome of the family is one number.")
-    if not chosen and axes == 0 and len(there) > 1:
+    if weights in chosen:
+        raise click.UsageError(f"--column and --weights both name {weights!r}: a weight is no observation.")
+    others = [name for name in there if name != weights]
+    if not others:
+        raise click.UsageError(f"{source.description}: beside the weights there is no column of samples.")
+    if not chosen and axes == 0 and len(others) > 1:
         raise click.UsageError(f"{source.description}: say which --column holds the samples: {told}.")
-    return chosen or there
+    return chosen or others
 
 
 def _numbers(source: TableSource, name: str, parts: Sequence[pa.Array]) -> np.ndarray[Any, Any]:

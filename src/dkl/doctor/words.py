@@ -131,7 +131,8 @@ def chart(series: Series, width: int, height: int = 1, steps: tuple[float, float
     Notes
     -----
     Where several entries share a letter, it stands for their median, or for one of them that stands out of the whole
-    series, so that no peak is lost. A letter with a value that is no finite number is ``×``.
+    series, so that no peak is lost; the greatest of all and the least are kept. A letter with a value that is no finite
+    number is ``×``.
 
     Examples
     --------
@@ -142,8 +143,7 @@ def chart(series: Series, width: int, height: int = 1, steps: tuple[float, float
     values, first, last = _cells(series, width)
     finite = np.isfinite(values)
     everything = series.finite.values
-    drawn = values[finite] if finite.any() else everything
-    least, greatest = float(drawn.min()), float(drawn.max())
+    least, greatest = float(everything.min()), float(everything.max())
     logarithmic = is_logarithmic(everything) and least > 0
     heights, low, high = np.where(finite, values, least), least, greatest
     if logarithmic:
@@ -184,6 +184,7 @@ def _cells(series: Series, width: int) -> tuple[Numbers, Numbers, Numbers]:
     ends = np.append(starts[1:], values.size)
     # Halved, as differences may be twice as wide as a float.
     quarter, middle, three_quarters = np.quantile(series.finite.values / 2, [0.25, 0.5, 0.75])
+    extremes = series.finite.values.max() / 2, series.finite.values.min() / 2
     made = np.empty(width)
     for cell, (start, end) in enumerate(zip(starts, ends, strict=True)):
         part = values[start:end] / 2
@@ -193,7 +194,8 @@ def _cells(series: Series, width: int) -> tuple[Numbers, Numbers, Numbers]:
         elif np.isfinite(part).all():
             farthest = part[np.argmax(np.abs(part - middle))]
             stands_out = abs(farthest - middle) > _OUTSTANDING * (three_quarters - quarter)
-            made[cell] = 2 * (farthest if stands_out else np.median(part))
+            extreme = next((value for value in extremes if value in part), None)
+            made[cell] = 2 * (farthest if stands_out else np.median(part) if extreme is None else extreme)
         else:
             made[cell] = np.nan
     return made, edges[:-1], edges[1:]

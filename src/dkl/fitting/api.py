@@ -11,7 +11,17 @@ from dkl._array import to_numpy
 from dkl.density import Density
 from dkl.divergences import Divergence, kl
 from dkl.families.base import Distribution
-from dkl.fitting.problem import METHODS, DeclinedError, Problem, candidates, name_of, options_of
+from dkl.families.constraints import gathered
+from dkl.fitting.problem import (
+    ANYWHERE,
+    METHODS,
+    DeclinedError,
+    NothingFitsError,
+    Problem,
+    candidates,
+    name_of,
+    options_of,
+)
 from dkl.fitting.result import Fit
 from dkl.representations import FiniteOutcomes, Probs, Representation, Samples, interpret
 
@@ -68,7 +78,8 @@ def fit(
     -----
     The forward KL is moment matching in every exponential family [1]_, in closed form or by one quadrature, and
     expectation maximisation for mixtures. In one and two dimensions everything else is minimised directly, with
-    gradients by the same quadrature, from many starts; some ten milliseconds a start in one dimension.
+    gradients by the same quadrature, from many starts: some tens of milliseconds a start in one dimension, about a
+    second in two.
 
     References
     ----------
@@ -105,18 +116,19 @@ def solved(problem: Problem) -> Fit:
         except DeclinedError as why:
             methods = declined.setdefault(str(why), [])
             methods += [entry.method] * (entry.method not in methods)
-    target = repr(problem.target)
-    reasons = "; ".join(
+    wished = [name for name in problem.options if name not in ANYWHERE]
+    reasons = tuple(
         f"{methods[0]} {why}" if len(methods) == 1 else f"{', '.join(methods)} (each {why})"
         for why, methods in declined.items()
     )
-    given = f" with {' and '.join(problem.options)}" if problem.options else ""
-    others = "" if problem.method is None else "; other methods may"
+    advice = "" if problem.method is None else "without method= the others are tried"
     if problem.forward and isinstance(problem.target, Density):
-        others += "; a density that nobody can draw from, in more than two dimensions, is fitted by dkl.reverse_kl"
-    raise TypeError(
-        f"nothing fits {name_of(problem.family)} to {target:.200} by {problem.divergence.name}{given}: "
-        f"{reasons or 'no method takes that'}{others}"
+        advice = "a density that nobody can draw from, in more than two dimensions, is fitted by dkl.reverse_kl"
+    raise NothingFitsError(
+        f"nothing fits {name_of(problem.family)} to {problem.target!r:.200} by {problem.divergence.name}"
+        f"{f' with {_joined(wished)}' if wished else ''}",
+        reasons or (f"no method takes {_joined(wished)} together",),
+        advice,
     )
 
 
@@ -136,6 +148,11 @@ def _problem(
     missing = [name for name in fixed if name not in known]
     if missing:
         raise TypeError(f"{name_of(family)} keeps {' and '.join(missing)} fixed: give {'=…, '.join(missing)}=…")
+    if known:
+        owner, constraints = name_of(family), getattr(family, "component", family).constraints
+        xp, numbers = gathered(owner, known)
+        for name, value in numbers.items():
+            constraints[name].hold(xp, value, f"{owner}: {name}")
     taken = options_of(method)
     for name in rest:
         if name not in taken:
@@ -243,6 +260,10 @@ def stacked(members: list[Any], shape: tuple[int, ...]) -> Any:
         each = np.stack([np.asarray(to_numpy(m.given[name])) for m in members])
         given[name] = each.reshape(*shape, *each.shape[1:])
     return type(first)(**given)
+
+
+def _joined(names: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _list(names: frozenset[str]) -> str:

@@ -33,6 +33,12 @@ _IMPROPER = (
     "the target, {target!r}, is improper: its integral does not come to an end, so no member of a family is near it; "
     "bound its support, or multiply it by a prior"
 )
+# Quadrature looks out to 1e150, and a fit has to look further than its target does.
+_REACH = 1e140
+_TOO_WIDE = (
+    "the target, {target!r}, has mass beyond {reach:g}, where quadrature cannot follow it out to its end; divide it by "
+    "its scale{scale}, or fit the distribution of its logarithm"
+)
 
 
 @dataclass(frozen=True)
@@ -174,7 +180,9 @@ def nodes(target: Distribution) -> Points | None:
             log_factor -= math.log(mass)
     assert found is not None
     if _improper(found):
-        raise ValueError(_IMPROPER.format(target=target))
+        raise ValueError(_too_wide(target) if _proper(target) else _IMPROPER.format(target=target))
+    if _far(found) > _WORST:
+        raise ValueError(_too_wide(target))
     if found.mass_errors[0] > _WORST * max(found.masses[0], 1e-300) or not found.masses[0] > 0:
         return None
     panels = found.panels
@@ -196,6 +204,29 @@ def _top(found: Integral, target: Distribution) -> float | None:
     if np.abs(found.panels.x.reshape(logs.size, -1)[at]).max() > _FAR:
         raise ValueError(_IMPROPER.format(target=target))
     return float(logs[at]) if math.isfinite(logs[at]) else None
+
+
+def _proper(target: Distribution) -> bool:
+    """Whether a target is normalised by its definition."""
+    return not isinstance(target, Density)
+
+
+def _far(found: Integral) -> float:
+    """The share of the mass that lies beyond the reach."""
+    with np.errstate(all="ignore"):
+        masses = np.exp(found.panels.log_p + found.panels.log_w)
+        far = np.abs(found.panels.x).reshape(*masses.shape, -1).max(axis=-1) > _REACH
+    return float(masses[far].sum() / masses.sum())
+
+
+def _too_wide(target: Distribution) -> str:
+    try:
+        with np.errstate(all="ignore"):
+            spread = float(np.max(to_numpy(target.std())))
+    except NotImplementedError:
+        spread = math.inf
+    scale = f", {spread:.3g}" if math.isfinite(spread) else ""
+    return _TOO_WIDE.format(target=target, reach=_REACH, scale=scale)
 
 
 def _improper(found: Integral) -> bool:
@@ -221,8 +252,30 @@ def _normalised(
     return Points(x[kept], shares / total, method, float(top + math.log(total)), error)
 
 
+def real_numbers(x: Any, name: str) -> Numbers:
+    """What was given, as NumPy's real numbers.
+
+    Raises
+    ------
+    TypeError
+        If an entry is none: its index and value are named.
+    """
+    host = np.asarray(to_numpy(x))
+    if host.dtype.kind in "biuf":
+        return np.asarray(host, dtype=float)
+    for at in np.ndindex(*host.shape):
+        entry = host[at].item() if hasattr(host[at], "item") else host[at]
+        try:
+            float(entry)
+        except (TypeError, ValueError):
+            place = f"[{', '.join(map(str, at))}]" if at else ""
+            way = "take its real part, or its absolute value" if isinstance(entry, complex) else "give numbers alone"
+            raise TypeError(f"{name}{place} = {entry!r} is no real number: {way}") from None
+    raise TypeError(f"{name} must hold real numbers, got an array of dtype {host.dtype}: convert it to floats")
+
+
 def _of_samples(target: Samples, weights: Any) -> Points:
-    x = np.asarray(to_numpy(target.array), dtype=float)
+    x = real_numbers(target.array, "the target's samples")
     if x.ndim == 0 or x.shape[0] == 0:
         raise ValueError("the target, Samples([]), is empty: a fit needs at least one observation")
     good = np.isfinite(x)
@@ -234,15 +287,16 @@ def _of_samples(target: Samples, weights: Any) -> Points:
         )
     if weights is None:
         return Points(x, np.full(x.shape[0], 1.0 / x.shape[0]), "samples")
-    w = np.asarray(to_numpy(weights), dtype=float)
+    w = real_numbers(weights, "weights")
     if w.shape != x.shape[:1]:
         raise ValueError(f"weights of shape {w.shape} do not fit {x.shape[0]} samples: one each is needed")
     bad = ~((w >= 0) & np.isfinite(w))
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
         raise ValueError(f"weights[{first}] = {w[first]} is no weight: it must be finite and not negative")
-    if not w.sum() > 0:
+    if not (w > 0).any():
         raise ValueError("weights are all 0: at least one must be positive")
+    w = w / w.max()  # the sum of the largest numbers would leave their range
     return Points(x, w / w.sum(), "samples")
 
 

@@ -45,6 +45,22 @@ class DeclinedError(Exception):
     """A method is not for a problem; the text completes a sentence that begins with the method's name."""
 
 
+class NothingFitsError(TypeError):
+    """No method is for a problem.
+
+    Attributes
+    ----------
+    problem : str
+        What nothing fits.
+    reasons : tuple of str
+        Why each method declined, those that had the same reason together.
+    """
+
+    def __init__(self, problem: str, reasons: tuple[str, ...], advice: str = "") -> None:
+        super().__init__(f"{problem}: {'; '.join(reasons)}{advice and f'; {advice}'}")
+        self.problem, self.reasons = problem, reasons
+
+
 def need(met: bool, otherwise: str) -> None:
     """Decline a problem, unless what the method needs is met.
 

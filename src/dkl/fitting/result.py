@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dkl.estimate import Estimate
 
 if TYPE_CHECKING:
@@ -152,8 +154,52 @@ class Fit:
         return self.details.get("log_normaliser")
 
     @property
+    def free_parameters(self) -> int | None:
+        """How many numbers of the member were fitted to observations; None of a fit to anything else."""
+        if "observations" not in self.details or self.distribution is None:
+            return None
+        return free_parameters(self.distribution)
+
+    @property
+    def aic(self) -> float | None:
+        """Akaike's criterion of a fit to observations, 2·k − 2·log L [1]: the lower, the better; None elsewhere.
+
+        L is the likelihood of all observations (not its mean), k the number of free parameters.
+
+        References
+        ----------
+        .. [1] H. Akaike, "A new look at the statistical model identification", IEEE Transactions on Automatic Control
+           19 (1974).
+        """
+        return None if self.free_parameters is None else 2.0 * self.free_parameters - 2.0 * self._log_likelihood
+
+    @property
+    def bic(self) -> float | None:
+        """The Bayesian criterion of a fit to n observations, k·log n − 2·log L [1]; None elsewhere.
+
+        Of weighted observations n is 1/Σw², how many equal ones would tell as much.
+
+        References
+        ----------
+        .. [1] G. Schwarz, "Estimating the dimension of a model", Annals of Statistics 6 (1978).
+        """
+        if self.free_parameters is None:
+            return None
+        return self.free_parameters * math.log(self.details["observations"]) - 2.0 * self._log_likelihood
+
+    @property
+    def _log_likelihood(self) -> float:
+        return float(self.details["observations"] * self.details["log_likelihood"])
+
+    @property
     def _of_batch(self) -> bool:
         return bool(self.optima) and isinstance(self.optima[0], tuple)
+
+    def _likelihood(self) -> dict[str, Any] | None:
+        """The mean of log q over the observations, and its standard error; a list of each, of a batch."""
+        if "log_likelihood" not in self.details:
+            return None
+        return {name: _listed(self.details[key]) for name, key in (("mean", "log_likelihood"), ("stderr", "stderr"))}
 
     def to_dict(self) -> dict[str, Any]:
         """A form that JSON can hold: an infinite number is None."""
@@ -166,6 +212,7 @@ class Fit:
             "method": self.method,
             "converged": self.converged,
             "optima": optima,
+            "log_likelihood": self._likelihood(),
             "dropped": [
                 [part.to_dict() for part in each] if isinstance(each, tuple) else each.to_dict()
                 for each in self.dropped
@@ -185,6 +232,32 @@ class Fit:
         several = several if len(self.optima) > 1 else ""
         measured = "" if self.divergence is None else f"\n  {self.divergence!r}"
         return f"Fit({self.distribution!r}; method {self.method}{several}{said}{measured}){more}"
+
+
+def free_parameters(distribution: Any) -> int:
+    """How many numbers name a member of its family: of shares all but one, of a symmetric matrix one triangle."""
+    from dkl.families.matrices import Definite, LowerTriangular
+    from dkl.families.outcomes import Categorical
+    from dkl.mixture import Mixture
+
+    if isinstance(distribution, Mixture):
+        return len(distribution.each) - 1 + sum(map(free_parameters, distribution.each))
+    total = 0
+    for name, x in distribution.given.items():
+        if name in getattr(type(distribution), "known", ()):
+            continue
+        size = math.prod(x.shape)
+        if isinstance(type(distribution).constraints[name], Definite | LowerTriangular):
+            size = x.shape[-1] * (x.shape[-1] + 1) // 2
+        elif name == "mean_direction" or isinstance(distribution, Categorical):
+            size -= 1  # a length of 1, or shares that sum to 1
+        total += size
+    return total
+
+
+def _listed(x: Any) -> Any:
+    made = np.asarray(x, dtype=float).tolist()
+    return _finite(made) if isinstance(made, float) else [_listed(each) for each in made]
 
 
 def _finite(x: float) -> float | None:

@@ -1,8 +1,9 @@
-"""A fit beside its target, with every other optimum and what it leaves out; and the optima as α runs."""
+"""A fit beside its target, with every other optimum and what it leaves out."""
 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,15 +12,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from dkl._array import to_numpy
-from dkl.fitting import Fit, Optimum
-from dkl.fitting.direct.coordinates import distance
-from dkl.fitting.direct.path import Path
+from dkl.fitting import Fit
 from dkl.fitting.dropped import IGNORED, LEAST
 from dkl.fitting.points import Points, on_host, points
-from dkl.fitting.words import described, sampling_error, symbol
+from dkl.fitting.words import described, direction, sampling_error, symbol
 from dkl.methods.nodes import Numbers, heights
+from dkl.mixture import Mixture
 from dkl.plots.colours import CURRENT, REFERENCE
 from dkl.representations import FiniteOutcomes, Samples
 from dkl.supports import Integers
@@ -32,7 +33,7 @@ _IGNORED = "#D55E00"
 _POINTS = 1501
 _ACROSS = 161
 _MOST_BARS = 400
-_BINS = 100
+_FEWEST_BINS, _MOST_BINS = 8, 100
 _DRAWS = 4000
 # A line shows what is higher than this share of a density's median height, and all but so much of its mass.
 _LOW = 1 / 300
@@ -41,12 +42,12 @@ _LEFT_OUT = 0.02
 _PEAK = 1e3
 # The contours of a plane hold these shares of the mass, and the view all but so much at either end.
 _SHARES = (0.95, 0.75, 0.5, 0.25)
+_HELD = f"{', '.join(f'{100 * share:g}' for share in _SHARES[:0:-1])} and {100 * _SHARES[0]:g} %"
 _EDGE = 0.002
-# Optima of neighbouring α that lie further apart, in units of their own, are of different branches.
-_BRANCH = 1.5
-_LONGEST = 60
+# Letters in a line of the legend, and lines of one name.
+_LONGEST, _LINES = 56, 6
 # What a line of the legend takes of the height.
-_HEADROOM = 0.08
+_HEADROOM = 0.06
 
 
 @dataclass
@@ -113,79 +114,7 @@ def fit(fit: Fit, *, ax: Axes | None = None) -> Axes:
     said = symbol(fit.problem.divergence)
     if fit.divergence is not None and math.isfinite(float(fit.divergence)):
         said += f" = {float(fit.divergence):.4g} {fit.divergence.unit}".rstrip()
-    ax.set_title(f"{said}, by {fit.method}", loc="left", fontsize="medium")
-    return ax
-
-
-def alpha_path(path: Path, *, ax: Axes | None = None) -> Axes:
-    """Draw the optima of the α-divergence as α runs: the mean of each, and its standard deviation around it.
-
-    Parameters
-    ----------
-    path : Path
-        As :meth:`dkl.fitting.Fit.path` returns it.
-    ax : Axes, optional
-        That of a new figure if not given.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        ``ax.figure`` is its figure. The best optimum is a thick line in a band of one standard deviation to either
-        side, every other branch is thin between dotted lines; a dashed line is an α at which the best one jumps.
-
-    Raises
-    ------
-    TypeError
-        If ``path`` is no path, or its outcomes are vectors.
-    ValueError
-        If there is nothing to draw: no optimum has a mean and a variance.
-
-    Examples
-    --------
-    >>> import dkl
-    >>> target = dkl.Mixture([dkl.families.Normal(-3, 1), dkl.families.Normal(3, 1)], [0.5, 0.5])
-    >>> path = dkl.fit(dkl.families.Normal, target, starts=4).path([0.0, 0.2])
-    >>> [text.get_text() for text in dkl.plots.alpha_path(path).texts]
-    ['α* = 0.1149']
-    """
-    if not isinstance(path, Path):
-        raise TypeError(f"path is a {type(path).__name__} and no path: give what Fit.path returns")
-    found = [optimum.distribution for each in path.optima for optimum in each]
-    if any(member.event_ndim for member in found):
-        raise TypeError("the path is one of vectors, and only numbers have one mean and one standard deviation to draw")
-    if not any(np.isfinite(_moments(member)).all() for member in found):
-        raise ValueError("no optimum on the path has a mean and a variance: there is nothing to draw")
-    if ax is None:
-        ax = Figure(figsize=(8, 4.5), layout="constrained").subplots()
-    for branch in _branches(path):
-        x, mean, sd = _course(branch)
-        ax.plot(x, mean, color=CURRENT, linewidth=1.2, marker=_dot(x), markersize=4)
-        for edge in (mean - sd, mean + sd):
-            ax.plot(x, edge, color=CURRENT, linewidth=0.9, linestyle=":", marker=_dot(x), markersize=1)
-    for branch in _best(path):
-        x, mean, sd = _course(branch)
-        ax.plot(x, mean, color=REFERENCE, linewidth=2.5, marker=_dot(x), markersize=5)
-        ax.fill_between(x, mean - sd, mean + sd, color=REFERENCE, alpha=0.18, linewidth=0)
-    for jump in path.jumps:
-        ax.axvline(jump.alpha, color="0.3", linestyle="--", linewidth=1)
-        ax.annotate(
-            f"α* = {jump.alpha:.4g}", (jump.alpha, 1), xycoords=ax.get_xaxis_transform(), xytext=(4, -4),
-            textcoords="offset points", va="top", fontsize="small",
-        )  # fmt: skip
-    for alpha, one in zip(path.alphas, path.fits, strict=True):
-        if not one.optima:
-            ax.plot(alpha, 0.0, "x", color="0.3", transform=ax.get_xaxis_transform(), clip_on=False)
-    label = "best optimum, ± its standard deviation"
-    handles: list[Any] = [Line2D([], [], color=REFERENCE, linewidth=2.5, label=label)]
-    if any(len(each) > 1 for each in path.optima):
-        handles.append(Line2D([], [], color=CURRENT, linewidth=1.2, label="other optima"))
-    if not all(path.optima):
-        handles.append(Line2D([], [], color="0.3", marker="x", linestyle="", label="no member is the best"))
-    ax.margins(y=0.12)
-    ax.legend(handles=handles, frameon=False, fontsize="small", ncols=len(handles), loc="lower right")
-    ax.set_xlim(path.alphas[0], path.alphas[-1])
-    ax.set_xlabel("α, from seeking a mode (0) to covering the target (1)")
-    ax.set_ylabel("outcome")
+    ax.set_title(f"{said}, by {fit.method}\n{direction(fit.problem.divergence)}", loc="left", fontsize="medium")
     return ax
 
 
@@ -195,13 +124,13 @@ def _members(fit: Fit) -> Iterator[_Drawn]:
         if fit.boundary is not None and fit.boundary.near is not None:
             near = fit.boundary.near
             style = {"color": REFERENCE, "linewidth": 2.0, "linestyle": "--"}
-            yield _Drawn(near, f"none is the best: infimum near {_cut(described(near))}", style)
+            yield _Drawn(near, f"none is the best: infimum near {_named(described(near))}", style)
         return
     others = [one.distribution for one in fit.optima if one.distribution is not fit.distribution]
     for k, member in enumerate(others):
         label = None if k else "another optimum" if len(others) == 1 else f"{len(others)} other optima"
         yield _Drawn(member, label, {"color": CURRENT, "linewidth": 1.2, "linestyle": "-"})
-    label = _cut(described(fit.distribution, sampling_error(fit)))
+    label = _named(described(fit.distribution, sampling_error(fit)))
     yield _Drawn(fit.distribution, label, {"color": REFERENCE, "linewidth": 2.5, "linestyle": "-"})
 
 
@@ -225,9 +154,8 @@ def _on_a_line(ax: Axes, fit: Fit, seen: Points, members: list[_Drawn]) -> None:
         x = x[(x >= low) & (x <= high)]
         if observed:
             kept = seen.x[(seen.x >= low) & (seen.x <= high)]
-            bins = int(np.clip(2 * seen.x.size ** (1 / 3), 8, _BINS))
             share = seen.weights[(seen.x >= low) & (seen.x <= high)]
-            p, edges = np.histogram(kept, bins, (low, high), weights=share)
+            p, edges = np.histogram(kept, _edges(kept, low, high), weights=share)
             p = p / np.diff(edges)
             ax.stairs(p, edges, fill=True, color="0.8", label=f"{seen.x.size:,} samples")
         else:
@@ -253,11 +181,15 @@ def _on_a_line(ax: Axes, fit: Fit, seen: Points, members: list[_Drawn]) -> None:
                 ax.vlines(x[ignored], 0, p[ignored], color=_IGNORED, linewidth=2.0, label=label)
             else:
                 ax.fill_between(x, p, where=ignored, color=_IGNORED, alpha=0.35, linewidth=0, label=label)
-    lines = math.ceil(len(ax.get_legend_handles_labels()[1]) / 2)
-    ax.set_ylim(0, (1.08 + _HEADROOM * lines) * max(tops))
+    _components(ax, fit.distribution, x, whole=whole)
+    names = [label.count("\n") + 1 for label in ax.get_legend_handles_labels()[1]]
+    half = math.ceil(len(names) / 2)
+    ax.set_ylim(0, (1.1 + _HEADROOM * max(sum(names[:half]), sum(names[half:]))) * max(tops))
     ax.set_xlim(low, high)
     ax.set_xlabel("outcome")
     ax.set_ylabel("probability" if whole else "density")
+    if whole:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(frameon=False, fontsize="small", ncols=2, loc="upper center")
 
 
@@ -269,12 +201,14 @@ def _in_a_plane(ax: Axes, fit: Fit, seen: Points, members: list[_Drawn]) -> None
     ends = [np.quantile(cloud, [_EDGE, 1 - _EDGE], axis=0) for cloud in clouds]
     low = np.array([min(edges[k][0], *(end[0, k] for end in ends)) for k in range(2)])
     high = np.array([max(edges[k][1], *(end[1, k] for end in ends)) for k in range(2)])
-    grid = [np.linspace(low[k], high[k], _ACROSS) for k in range(2)]
+    edge = 0.08 * (high - low)
+    grid = [np.linspace(low[k] - edge[k], high[k] + edge[k], _ACROSS) for k in range(2)]
     x = np.stack(np.meshgrid(*grid, indexing="xy"), axis=-1)
     handles: list[Any] = []
     if isinstance(target, Samples):
-        ax.plot(*seen.x.T, ".", color="0.6", markersize=2, alpha=0.5, zorder=0)
-        handles.append(Line2D([], [], color="0.6", marker=".", linestyle="", label=f"{len(seen.x):,} samples"))
+        size = float(np.clip(100 / math.sqrt(len(seen.x)), 1.5, 7.0))
+        ax.plot(*seen.x.T, ".", color="0.5", markersize=size, alpha=0.6, markeredgewidth=0, zorder=0)
+        handles.append(Line2D([], [], color="0.5", marker=".", linestyle="", label=f"{len(seen.x):,} samples"))
     else:
         log_p = _log_density(target, seen)
         on_grid, at_nodes = log_p(x), log_p(seen.x)
@@ -283,7 +217,7 @@ def _in_a_plane(ax: Axes, fit: Fit, seen: Points, members: list[_Drawn]) -> None
         levels = [float(at_nodes[order][min(np.searchsorted(held, share), held.size - 1)]) for share in _SHARES]
         greys = [str(grey) for grey in np.linspace(0.93, 0.7, len(levels))]
         ax.contourf(*grid, on_grid, levels=[*levels, math.inf], colors=greys)
-        handles.append(Patch(color="0.8", label="target"))
+        handles.append(Patch(color="0.8", label=f"target: areas that hold {_HELD} of its mass"))
         if fit.distribution is not None:
             ignored = _ignored(at_nodes, heights(hosts[-1], seen.x))
             mass = float(seen.weights @ ignored)
@@ -302,7 +236,7 @@ def _in_a_plane(ax: Axes, fit: Fit, seen: Points, members: list[_Drawn]) -> None
             handles.append(Line2D([], [], label=one.label, **one.style))
     ax.set_xlabel("first component")
     ax.set_ylabel("second component")
-    ax.legend(handles=handles, frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0, 1.04))
+    ax.legend(handles=handles, frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(0, -0.11))
 
 
 def _log_density(target: Any, seen: Points) -> Any:
@@ -365,68 +299,35 @@ def _top(x: Numbers, height: Numbers) -> float:
     return top
 
 
-Branch = list[tuple[float, Any]]
+def _edges(x: Numbers, low: float, high: float) -> Numbers:
+    """The edges of a histogram's bins: enough for two peaks; of rounded numbers equally many in each."""
+    count = int(np.clip(2 * math.sqrt(x.size), _FEWEST_BINS, _MOST_BINS))
+    there = np.unique(x)
+    if 1 < there.size < x.size / 2:
+        step = float(np.diff(there).min())
+        places = (there - there[0]) / step
+        if np.abs(places - np.rint(places)).max() < 1e-3:
+            width = step * max(1, round((high - low) / count / step))
+            before = math.ceil((there[0] - low) / width)
+            first = there[0] - 0.5 * step - before * width
+            made: Numbers = first + width * np.arange(math.ceil((high - first) / width) + 1)
+            return made
+    return np.linspace(low, high, count + 1)
 
 
-def _branches(path: Path) -> list[Branch]:
-    """The optima of neighbouring α joined, where each is the nearest to the other."""
-    done: list[Branch] = []
-    growing: list[Branch] = []
-    for alpha, optima in zip(path.alphas, path.optima, strict=True):
-        pairs = sorted(
-            (distance(branch[-1][1], one.distribution), b, o)
-            for b, branch in enumerate(growing)
-            for o, one in enumerate(optima)
-        )
-        joined: dict[int, int] = {}
-        for apart, b, o in pairs:
-            if apart < _BRANCH and o not in joined and b not in joined.values():
-                joined[o] = b
-        kept = set(joined.values())
-        done += [branch for b, branch in enumerate(growing) if b not in kept]
-        growing = [_grown(growing, joined.get(o), alpha, one) for o, one in enumerate(optima)]
-    return done + growing
+def _components(ax: Axes, member: Any, x: Numbers, *, whole: bool) -> None:
+    """What each component adds to a mixture."""
+    if not isinstance(member, Mixture) or whole:
+        return
+    weights = np.ravel(np.asarray(to_numpy(member.given["weights"]), dtype=float))
+    for weight, part in zip(weights, member.each, strict=True):
+        with np.errstate(over="ignore"):
+            ax.plot(x, weight * np.exp(heights(on_host(part), x)), color=REFERENCE, linewidth=1.0, linestyle=":")
 
 
-def _grown(growing: list[Branch], at: int | None, alpha: float, optimum: Optimum) -> Branch:
-    return [*(growing[at] if at is not None else []), (alpha, optimum.distribution)]
-
-
-def _best(path: Path) -> list[Branch]:
-    """The best optimum from jump to jump, up to each; a step as long as between branches is not joined either."""
-    made: list[Branch] = [[]]
-    jumps = list(path.jumps)
-    for alpha, optima in zip(path.alphas, path.optima, strict=True):
-        while jumps and jumps[0].alpha <= alpha:
-            jump = jumps.pop(0)
-            made[-1].append((jump.alpha, jump.before))
-            made.append([(jump.alpha, jump.after)])
-        if optima:
-            best = optima[0].distribution
-            if made[-1] and distance(made[-1][-1][1], best) >= _BRANCH:
-                made.append([])
-            made[-1].append((alpha, best))
-        elif made[-1]:
-            made.append([])
-    return [branch for branch in made if branch]
-
-
-def _moments(member: Any) -> tuple[float, float]:
-    with np.errstate(all="ignore"):
-        return float(to_numpy(member.mean())), float(np.sqrt(to_numpy(member.var())))
-
-
-def _course(branch: Branch) -> tuple[Numbers, Numbers, Numbers]:
-    """The α of a branch, its means, and its standard deviations."""
-    mean, sd = np.array([_moments(member) for _, member in branch]).T
-    return np.array([alpha for alpha, _ in branch]), mean, sd
-
-
-def _dot(x: Numbers) -> str | None:
-    """A marker for what is a point and no line."""
-    return "o" if x.size == 1 else None
-
-
-def _cut(name: str) -> str:
-    """A name that fits into the legend; a dollar sign would begin mathematics."""
-    return (name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…").replace("$", r"\$")
+def _named(name: str) -> str:
+    """A name in the lines of a legend; a dollar sign would begin mathematics."""
+    parts = name.replace(" + ", "\n+ ").splitlines()
+    lines = [line for part in parts for line in textwrap.wrap(part, _LONGEST, subsequent_indent="    ")]
+    shown = lines if len(lines) <= _LINES else [*lines[: _LINES - 1], "…"]
+    return "\n".join(shown).replace("$", r"\$")
