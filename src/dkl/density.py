@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from dkl._array import Array, Namespace, as_array, as_scalar, default_dtype, holds, namespace_of, to_numpy
+from dkl._array import Array, Namespace, as_array, as_scalar, default_dtype, holds, is_numpy, namespace_of, to_numpy
 from dkl.families.base import Distribution
 from dkl.families.constraints import Constraint
 from dkl.supports import Interval, Matrices, Support, Vectors
@@ -29,6 +31,10 @@ class Unsaid(Interval):
         return isinstance(other, Interval)
 
 
+# What a function of one library answers to another's arrays.
+_STRANGE = (TypeError, AttributeError, RuntimeError)
+
+
 class UnansweredError(ValueError):
     """Another library's object does not answer what it is asked."""
 
@@ -41,8 +47,9 @@ class Density(Distribution):
     log_prob : callable
         The logarithm of the density, or of the probabilities of whole numbers, elementwise on an array of
         outcomes (their leading axes, where an outcome is a vector); −inf where there is none. It is given arrays of
-        NumPy, or of the library of the distribution on the other side, and answers in the same. To be measured it must
-        be normalised; ``dkl.fit`` also takes one that lacks a factor, and finds that.
+        NumPy, or of the library of the distribution on the other side, and answers in the same; one that is written
+        in PyTorch and refuses NumPy's arrays gets tensors in their place. To be measured it must be normalised;
+        ``dkl.fit`` also takes one that lacks a factor, and finds that.
     sample : callable, optional
         ``sample(n, rng)`` draws n outcomes with a ``numpy.random.Generator``. Without it only quadrature, a sum, or
         samples of the other side can measure it; quadrature then finds its mass by searching.
@@ -148,14 +155,16 @@ class Density(Distribution):
         value = xp.where(inside, given, -math.inf)
         if holds(xp.any(xp.isnan(value))):
             at = np.argwhere(np.isnan(to_numpy(value)))[0]
+            unsaid = isinstance(self._support, Unsaid)
+            where = "; if it lives on a part, say which: support=, such as dkl.supports.Interval(0.0, 1.0)"
             raise ValueError(
                 f"{self._named}: log_prob gives NaN at x = {to_numpy(x)[tuple(at)]}; where the density is 0 it "
-                "may be −inf, and dkl.Density takes a log_prob of your own"
+                f"may be −inf, and dkl.Density takes a log_prob of your own{where if unsaid else ''}"
             )
         return as_scalar(value)
 
     def _log_prob(self, x: Array) -> Array:
-        given = self._told(self._function, x)
+        given = self._answered(x)
         if namespace_of(given=given) is not self.xp:
             given = to_numpy(given)
         given = as_array(self.xp, given, "log_prob(x)", like=x)
@@ -166,6 +175,21 @@ class Density(Distribution):
                 f"got {tuple(given.shape)}"
             )
         return self.xp.astype(given, x.dtype)
+
+    def _answered(self, x: Array) -> Any:
+        """What the function tells of outcomes: one that refuses NumPy's arrays is asked with PyTorch's tensors."""
+        try:
+            return self._told(self._function, x)
+        except (*_STRANGE, ValueError) as error:
+            torch = sys.modules.get("torch")
+            if torch is not None and is_numpy(self.xp) and isinstance(error, _STRANGE):
+                with suppress(*_STRANGE, ValueError), torch.no_grad():  # what fails with both is told of the first
+                    return self._told(self._function, torch.tensor(x))
+            error.add_note(
+                f"{self._named}: log_prob was asked with {type(x).__module__}.{type(x).__name__} of {x.dtype}, of "
+                f"shape {tuple(x.shape)}: outcomes along the leading axes, for each of which it must tell one number"
+            )
+            raise
 
     @property
     def _named(self) -> str:

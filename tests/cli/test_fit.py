@@ -122,8 +122,14 @@ def test_samples_of_a_column(run: Run, tmp_path: Path) -> None:
     value, stderr = fit.details["log_likelihood"], fit.details["stderr"]
     assert 0.01 < stderr < 0.1
     assert f"log-likelihood {value:.3f} ± {stderr:.3f} nats an observation" in done.output
+    assert f"AIC {fit.aic:.1f}, BIC {fit.bic:.1f}, of 2 free parameters\n" in done.output
     assert "details[" not in done.output
     made = json.loads(run("fit", "--samples", path, "--column", "wait", "--family", "gamma", "--json").output)
+    assert made["bic"] == pytest.approx(fit.bic, rel=1e-12)
+    refused = run("fit", "--samples", path, "--column", "wait", "--family", "gamma", "--divergence", "reverse-kl")
+    assert refused.exit_code == 3
+    assert "nothing fits Gamma to Samples of shape (400,) by reverse_kl:\n" in refused.output
+    assert "without --divergence and --alpha the samples' likelihood is made greatest" in refused.output
     assert made["log_likelihood"] == {"mean": value, "stderr": stderr}
     assert made["distribution"]["parameters"]["shape"] == pytest.approx(shape, rel=1e-12)
 

@@ -320,6 +320,23 @@ def test_mean_parameters(kind: str) -> None:
             assert np.all(np.abs(y.mean(0) - exact) < 5.0 * y.std(0) / math.sqrt(n))
 
 
+def test_a_covariance_is_the_same_however_it_was_given() -> None:
+    factor = np.array([[1.0, 0.0], [0.5, 2.0]])
+    covariance = factor @ factor.T
+    loc = np.zeros((3, 2))
+    members = [
+        MultivariateNormal(loc, covariance),
+        MultivariateNormal(loc, precision=np.linalg.inv(covariance)),
+        MultivariateNormal(loc, cholesky=factor),
+        LowRankNormal(loc, covariance[:, :1] / math.sqrt(covariance[0, 0]), [1e-300, 4.0]),
+    ]
+    for member in members:
+        assert member.cov().shape == (3, 2, 2)
+        np.testing.assert_allclose(member.cov(), np.broadcast_to(covariance, (3, 2, 2)), rtol=1e-14)
+        np.testing.assert_allclose(np.diagonal(member.cov(), axis1=-2, axis2=-1), member.var(), rtol=1e-14)
+    np.testing.assert_array_equal(DiagonalNormal([0.0, 0.0], [1.0, 2.0]).cov(), np.diag([1.0, 4.0]))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_natural_parameters_and_back(kind: str) -> None:
     for p in _pairs(3)[kind]:

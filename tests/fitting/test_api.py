@@ -39,7 +39,12 @@ def test_outcomes_of_another_form_are_refused() -> None:
         ((Normal(0.0, 1.0), TWO), {}, TypeError, "give its class, Normal"),
         ((Normal, TWO, "kl"), {}, TypeError, r"divergence must be a member of the family such as dkl\.reverse_kl"),
         ((Normal, TWO), {"method": "em"}, ValueError, "method = 'em' is not one of moment matching"),
-        ((Normal, TWO), {"stars": 3}, TypeError, "takes no stars"),
+        ((dkl.Mixture, TWO), {}, TypeError, r"the mixtures of so many members of one, such as dkl\.Mixture\.of"),
+        ((dkl.Density, TWO), {}, TypeError, "family must be a class of dkl.families"),
+        ((Normal, TWO), {"stars": 3}, TypeError, "^dkl.fit takes no stars; its methods take alpha, "),
+        ((Normal, TWO), {"stars": 3, "method": "moment matching"}, TypeError, "^moment matching takes no stars"),
+        ((Normal, TWO), {"seed": 3}, TypeError, "^dkl.fit takes no seed: write rng=$"),
+        ((Normal, TWO), {"loc": 3.0}, TypeError, "^dkl.fit takes no loc: Normal has it fitted, and only what a family"),
         ((Normal, TWO), {"rng": -1}, TypeError, "rng must be a seed"),
         ((Normal, TWO), {"progress": 5}, TypeError, "progress must be a function"),
         ((Normal, dkl.Samples(np.zeros((0, 5)))), {}, ValueError, "an empty batch"),
@@ -48,6 +53,41 @@ def test_outcomes_of_another_form_are_refused() -> None:
 def test_arguments(arguments: Any, options: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         dkl.fit(*arguments, **options)
+
+
+def test_a_column_is_no_batch_of_single_observations() -> None:
+    message = r"^target\[0\] .* of samples of shape \(4, 1\) each target has one: are they all of one target\?.* 1$"
+    with pytest.raises(ValueError, match=message):
+        dkl.fit(Normal, dkl.Samples(np.arange(4.0)[:, None]))
+    with pytest.raises(ValueError, match=r"^target\[0\] has no best member: .*; fit it alone to see$"):
+        dkl.fit(Normal, dkl.Samples(np.ones((3, 4))))
+
+
+def test_samples_are_told_by_their_shape() -> None:
+    message = r"^nothing fits Gamma to Samples of shape \(3,\) by reverse_kl: .*; of samples dkl\.kl, which is"
+    with pytest.raises(TypeError, match=message):
+        dkl.fit(Gamma, dkl.Samples(np.array([1.0, 2.0, 3.0])), dkl.reverse_kl)
+
+
+@pytest.mark.parametrize(("divergence", "options"), [(dkl.kl, {}), (dkl.reverse_kl, {"starts": 1})])
+def test_a_density_on_a_line_may_be_written_in_pytorch(divergence: Any, options: Any) -> None:
+    import torch
+
+    written = dkl.Density(lambda x: 3.0 * x - torch.exp(x) - 0.5 * (x - 1.0).pow(2))
+    same = dkl.Density(lambda x: 3.0 * x - np.exp(x) - 0.5 * (x - 1.0) ** 2)
+    found, other = (dkl.fit(Normal, target, divergence, **options) for target in (written, same))
+    np.testing.assert_allclose(found.distribution.mean(), other.distribution.mean(), rtol=1e-9)
+    np.testing.assert_allclose(float(found.normaliser), float(other.normaliser), rtol=1e-12)
+
+
+def test_a_log_density_that_fails_says_what_it_was_asked() -> None:
+    import math
+
+    for wrong in (lambda x: -math.cosh(x), lambda x: -(x @ np.ones(7))):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            dkl.fit(Normal, dkl.Density(wrong))
+        (note,) = caught.value.__notes__
+        assert "log_prob was asked with numpy.ndarray of float64, of shape (" in note
 
 
 def test_known_parameters_are_asked_for() -> None:

@@ -12,8 +12,10 @@ import dkl
 from dkl.families import (
     Beta,
     Binomial,
+    Cauchy,
     DiagonalNormal,
     Gamma,
+    GeneralizedNormal,
     LogNormal,
     MultivariateNormal,
     Normal,
@@ -21,7 +23,10 @@ from dkl.families import (
     StudentT,
     Uniform,
 )
+from dkl.fitting.direct.descent import descend
 from dkl.fitting.direct.edges import extrapolated
+from dkl.fitting.direct.landscape import Landscape
+from dkl.fitting.direct.remembered import Remembered, remembered
 from dkl.supports import Interval
 
 TWO = dkl.Mixture(Normal([-3.0, 3.0], [1.0, 1.0]), [0.5, 0.5])
@@ -309,3 +314,39 @@ def test_an_integral_beyond_the_floating_range_is_told_by_its_logarithm() -> Non
 def test_rtol_is_a_relative_error(rtol: float) -> None:
     with pytest.raises(ValueError, match="rtol"):
         dkl.fit(Normal, TWO, dkl.js, rtol=rtol)
+
+
+@pytest.mark.parametrize(
+    ("divergence", "scale", "shape", "value"),
+    [(dkl.reverse_kl, 0.42972, 0.52267, 0.04408775), (dkl.kl, 0.0553323, 0.33186, 0.08956232)],
+)
+def test_cusps_are_no_slopes(divergence: Any, scale: float, shape: float, value: float) -> None:
+    """Of a Cauchy the best generalised normal has a cusp; by kl a normal, where it begins, is infinitely far."""
+    target = Cauchy(0.0, 1.0)
+    ground = Landscape(divergence, target, 1e-7)
+    found = descend(ground, GeneralizedNormal(0.1, 1.0, 2.0))
+    assert (found.kind, found.by_values) == ("optimum", True)
+    assert float(found.member.loc) == pytest.approx(0.0, abs=1e-4)
+    assert float(found.member.scale) == pytest.approx(scale, rel=1e-3)
+    assert float(found.member.given["shape"]) == pytest.approx(shape, rel=1e-4)
+    assert found.value == pytest.approx(value, rel=1e-6)
+    # What begins near it is led to it, and not to the digits again.
+    assert descend(ground, GeneralizedNormal(0.0, 1.05 * scale, shape), [found.member]).member is found.member
+
+
+def test_many_components_are_asked_once_a_panel() -> None:
+    centres = np.random.default_rng(0).normal(size=80)
+    target = dkl.Mixture(Normal(centres, np.full(80, 0.2)), np.full(80, 1 / 80))
+    kept = remembered(target)
+    assert isinstance(kept, Remembered)
+    assert repr(kept) == repr(target)
+    x = np.random.default_rng(1).normal(size=(5, 21))
+    first = kept.log_prob(x)
+    np.testing.assert_array_equal(first, target.log_prob(x))
+    kept._target = Normal(0.0, 1.0)  # what was asked is not asked again
+    np.testing.assert_array_equal(kept.log_prob(x[::-1]), first[::-1])
+    np.testing.assert_array_equal(kept.log_prob(x + 1.0), Normal(0.0, 1.0).log_prob(x + 1.0))
+    few = dkl.Mixture(Normal([0.0, 1.0], [1.0, 1.0]), [0.5, 0.5])
+    assert remembered(few) is few
+    found, plain = (Landscape(dkl.reverse_kl, t, 1e-10).value(Normal(0.1, 0.9)) for t in (remembered(target), target))
+    assert found == pytest.approx(plain, rel=1e-10)

@@ -339,7 +339,19 @@ def test_criteria():
     assert likeliest(Binomial, Counts([3, 5, 2]), total_count=4).free_parameters == 1
     plane = likeliest(MultivariateNormal, Samples(np.random.default_rng(0).normal(size=(50, 3))))
     assert plane.free_parameters == 9
+    rows = np.random.default_rng(1).gamma(2.0, size=(3, 40))
+    for family in (Gamma, Gumbel):  # by one formula for all rows, and row by row
+        several, alone = dkl.fit(family, Samples(rows)), [dkl.fit(family, Samples(row)) for row in rows]
+        np.testing.assert_allclose(several.aic, [one.aic for one in alone], rtol=1e-12)
+        np.testing.assert_allclose(several.bic, [one.bic for one in alone], rtol=1e-12)
+        told = several.to_dict()
+        assert told["free_parameters"] == 2
+        assert (told["aic"], told["bic"]) == (several.aic.tolist(), several.bic.tolist())
+    pairs = dkl.fit(Categorical, Counts([[3, 4, 5], [4, 5, 6]]))
+    assert pairs.free_parameters == 2
+    np.testing.assert_allclose(pairs.aic[0], likeliest(Categorical, Counts([3, 4, 5])).aic, rtol=1e-12)
     other = dkl.fit(Normal, Normal(0.0, 1.0))
+    assert other.to_dict()["aic"] is None
     assert (other.free_parameters, other.aic, other.bic) == (None, None, None)
 
 

@@ -28,6 +28,7 @@ from dkl.families import (
     StudentT,
     VonMises,
 )
+from dkl.fitting.matching import iteration
 from dkl.fitting.matching.acceleration import Acceleration
 from dkl.fitting.matching.iteration import Mixing
 from dkl.fitting.matching.starting import starts
@@ -382,3 +383,37 @@ def test_criteria_of_scikit_learn(kind):
     assert found.free_parameters == theirs._n_parameters()
     np.testing.assert_allclose(found.aic, theirs.aic(columns), rtol=1e-12)
     np.testing.assert_allclose(found.bic, theirs.bic(columns), rtol=1e-12)
+
+
+def test_observations_end_where_they_tell_no_more():
+    """Starts race unless rtol is asked for, and what is left to gain is nothing beside a standard error."""
+    draws = np.random.default_rng(3)
+    x = np.concatenate([draws.normal(-1.0, 1.0, 500), draws.normal(1.5, 0.8, 500)])
+    raced = mixed(Normal, 2, Samples(x))
+    followed = mixed(Normal, 2, Samples(x), initial=raced.distribution, rtol=1e-12)
+    assert raced.converged
+    assert raced.details["tolerance"] == pytest.approx(2e-4 / 1000)
+    assert raced.details["left"] > 0
+    assert f"starts left on the way, as others were ahead: {raced.details['left']}; rtol= follows each" in raced.reason
+    assert "tolerance" not in followed.details
+    gap = followed.details["log_likelihood"] - raced.details["log_likelihood"]
+    assert -1e-12 < gap * 1000 < 0.5 * 0.1**2
+    np.testing.assert_array_less(np.diff(raced.trace), 1e-13)
+    assert sum(o.basin for o in raced.optima) == pytest.approx(1.0 - raced.details["left"] / 9)
+
+
+def test_components_without_a_share_are_left_out():
+    """Blocks of sorted numbers ask the components near them alone, and nothing of the step is lost by it."""
+    draws = np.random.default_rng(4)
+    x = np.sort(np.concatenate([draws.normal(100.0 * k, 1.0, 2000) for k in range(8)]))
+    seen = points(Samples(x))
+    begun = Mixture(Normal(100.0 * np.arange(8) + 0.3, np.full(8, 1.2)), np.full(8, 1 / 8))
+    mixing = Mixing(Mixture.of(Normal, 8), seen, {})
+    one = mixing.seen(begun)
+    np.testing.assert_allclose(one.log_q, begun.log_prob(x), rtol=1e-12)
+    logs = mixing.logs(begun)
+    step, whole = one.matching(), mixing.matching(np.exp(logs - logsumexp(logs, axis=0)))
+    for name, value in whole.components.given.items():
+        np.testing.assert_allclose(step.components.given[name], value, rtol=1e-12)
+    view = iteration._View(begun, Normal)
+    assert view.near(x[None, :500]).tolist() == [0]

@@ -12,6 +12,7 @@ from scipy import integrate
 
 import dkl
 from dkl.families import DiagonalNormal, Erlang, Gamma, MultivariateNormal, Normal
+from dkl.fitting.problem import DeclinedError
 from dkl.fitting.variational.differentiable import Differentiable
 from dkl.fitting.variational.laplace import Frame
 from dkl.fitting.variational.natural import Settings, followed, nodes
@@ -224,3 +225,70 @@ def test_far_from_0_it_ends_where_outcomes_are_rounded() -> None:
     assert far.converged
     assert far.details["steps"] < 100
     assert abs(float(far.distribution.std()) * 1e3 - float(near.distribution.std())) < 1e-3
+
+
+def bent(z: Any) -> Any:
+    """Normal factors times −3·|z|: the least squares that are called the lasso."""
+    return -0.5 * ((z - torch.tensor([0.0, 0.5, 2.0], dtype=z.dtype)) ** 2).sum(-1) - 3.0 * z.abs().sum(-1)
+
+
+def hinged(z: Any) -> Any:
+    return -0.5 * (z**2).sum(-1) - 10.0 * torch.relu(1.0 - z.sum(-1))
+
+
+def test_bends_which_no_second_derivative_shows_are_met_by_regression() -> None:
+    fit = dkl.fit(DiagonalNormal, dkl.Density(bent, support=Vectors(3)), dkl.reverse_kl, starts=1)
+    assert fit.method == NATURAL
+    for k, at in enumerate((0.0, 0.5, 2.0)):
+        line = dkl.Density(lambda x, at=at: -0.5 * (x - at) ** 2 - 3.0 * np.abs(x))
+        best = dkl.fit(Normal, line, dkl.reverse_kl, starts=2).distribution
+        allowed = 4.0 * fit.details["noise"]
+        assert abs(fit.distribution.mean()[k] - best.mean()) < allowed * float(best.std())
+        assert abs(math.log(float(fit.distribution.std()[k]) / float(best.std()))) < allowed
+
+
+def test_a_bend_in_a_slanted_direction_is_seen() -> None:
+    fit = dkl.fit(MultivariateNormal, dkl.Density(hinged, support=Vectors(3)), dkl.reverse_kl, starts=1)
+    # Along the sum u the target is N(u | 0, 3)·exp(−10·(1 − u)₊), across it a normal one of variance 1.
+    line = dkl.Density(lambda u: -(u**2) / 6.0 - 10.0 * np.maximum(1.0 - u, 0.0))
+    best = dkl.fit(Normal, line, dkl.reverse_kl, starts=2).distribution
+    ones, allowed = np.ones(3), 4.0 * fit.details["noise"]
+    assert abs(float(fit.distribution.mean().sum() - best.mean())) < allowed * float(best.std())
+    sigma = fit.distribution._covariance()
+    assert abs(0.5 * math.log(float(ones @ sigma @ ones) / float(best.var()))) < allowed
+
+
+def test_bends_leave_second_derivatives_to_others() -> None:
+    z, weights = nodes(3, 256, np.random.default_rng(0))
+    target = Differentiable(dkl.Density(bent, support=Vectors(3)), NATURAL)
+    with pytest.raises(DeclinedError, match=r"needs a log-density without bends, such as that of −\|x\|"):
+        followed(target, Frame(np.zeros(3), np.eye(3)), z, weights, Settings(1, 1e-6, 1.0, diagonal=False),
+                 MultivariateNormal)  # fmt: skip
+
+
+def test_smooth_densities_with_heavy_tails_keep_their_second_derivatives() -> None:
+    heavy = dkl.Density(lambda z: -3.0 * torch.log1p((z**2).sum(-1)) - torch.nn.functional.softplus(4.0 * z[..., 0]),
+                        support=Vectors(3))  # fmt: skip
+    fit = dkl.fit(MultivariateNormal, heavy, dkl.reverse_kl, starts=1)
+    assert fit.converged
+    assert fit.details["nodes"] == 1024
+
+
+def test_a_target_in_float32_ends_at_its_rounding() -> None:
+    x = torch.randn(300, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def posterior(dtype: Any) -> dkl.Density:
+        def log_p(z: Any) -> Any:
+            s = z.to(dtype) @ x.to(dtype).T
+            return (torch.where(x[:, 0] > 0, s, 0.0) - torch.nn.functional.softplus(s)).sum(-1) - 0.5 * (z**2).sum(-1)
+
+        return dkl.Density(log_p, support=Vectors(3))
+
+    rough, fine = (
+        dkl.fit(MultivariateNormal, posterior(t), dkl.reverse_kl, starts=1, samples=256, steps=100)
+        for t in (torch.float32, torch.float64)
+    )
+    assert rough.converged
+    assert rough.details["residual"] > 1e-10
+    np.testing.assert_allclose(rough.distribution.mean(), fine.distribution.mean(), rtol=1e-5)
+    np.testing.assert_allclose(rough.distribution.cov(), fine.distribution.cov(), rtol=1e-4, atol=1e-6)

@@ -147,3 +147,16 @@ def test_a_bad_factor_is_named(factor: Any, message: str) -> None:
 def test_a_factor_of_one_row_stands_for_all() -> None:
     target = Product(Beta(2.0, 2.0), Sites(lambda s, i: -i * 1.0, count=3))
     assert target.log_prob(0.5) == pytest.approx(math.log(1.5) - 3.0, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("projections", "message"),
+    [
+        (["a"], "projections must hold real numbers"),
+        ([[1.0, 2.0], [3.0]], "projections is a list that is not a rectangular array"),
+        (np.ones((2, 2)) * 1j, "projections must hold real numbers, got an array of dtype complex128"),
+    ],
+)
+def test_projections_that_are_no_numbers_are_named(projections: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        Sites(logistic, projections)

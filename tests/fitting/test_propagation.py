@@ -791,3 +791,19 @@ def test_a_tiny_power_ends_where_rounding_does() -> None:
     assert tiny.converged
     assert tiny.details["sweeps"] < 100
     assert abs(float(tiny.distribution.mean() - small.distribution.mean())) < 1e-5
+
+
+def test_a_power_that_makes_a_factor_grow_without_end_is_told_without_a_warning() -> None:
+    prior = MultivariateNormal(np.zeros(3), np.eye(3))
+    target = Product(prior, Sites(lambda s, i: log_ndtr(s), projections=np.eye(3)))
+    fit = dkl.fit(MultivariateNormal, target, method=EP, alpha=-1.0)
+    assert not fit.converged
+    assert "passed over" in fit.reason
+
+
+@pytest.mark.parametrize("alpha", ["a", [1.0, "a", 2.0], None, 1j])
+def test_a_power_that_is_no_number_is_named(alpha: Any) -> None:
+    prior = MultivariateNormal(np.zeros(3), np.eye(3))
+    target = Product(prior, Sites(lambda s, i: log_ndtr(s), projections=np.eye(3)))
+    with pytest.raises(TypeError, match="alpha must hold real numbers"):
+        dkl.fit(MultivariateNormal, target, method=EP, alpha=alpha)

@@ -45,6 +45,7 @@ from dkl.families import (
 )
 from dkl.fitting.variational.charts import Chart, has_chart
 from dkl.fitting.variational.places import by_nodes, log_density
+from dkl.fitting.variational.regression import Settings, followed
 from dkl.fitting.variational.slopes import Seen, settled
 from dkl.methods.nodes import heights
 from dkl.supports import Integers, Interval, PositiveDefinite, Simplex, Sphere, Vectors
@@ -407,3 +408,55 @@ def test_what_is_no_question() -> None:
     assert not has_chart(MatrixNormal)
     with pytest.raises(TypeError, match="are not linear in its natural parameters"):
         Chart(MatrixNormal(np.ones((2, 2)), np.eye(2), np.eye(2)), {})
+
+
+def test_a_flat_direction_is_not_crept_along() -> None:
+    steep = dkl.Density(lambda p: -100.0 * p[..., 0], support=Simplex(3))
+    fit = dkl.fit(Dirichlet, steep, dkl.reverse_kl, method=NATURAL, starts=1, samples=4096)
+    assert fit.converged
+    assert fit.details["steps"] < 50
+
+
+def test_poles_whose_samples_are_the_bound_itself() -> None:
+    poles = dkl.Density(
+        lambda x: -0.9 * np.log(x) - 0.95 * np.log1p(-x) + np.sin(6.0 * x), support=Interval(0.0, 1.0)
+    )  # fmt: skip
+    found, other = (dkl.fit(Beta, poles, dkl.reverse_kl, method=method, starts=2) for method in (NATURAL, DIRECT))
+    assert found.converged
+    for name in ("a", "b"):
+        np.testing.assert_allclose(found.distribution.given[name], other.distribution.given[name], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("member", "known"),
+    [(Poisson(1e-12), {}), (Binomial(total_count=3, probs=1e-14), {"total_count": 3})],
+)
+def test_a_member_whose_samples_are_all_one_outcome_has_a_chart(member: Any, known: dict[str, Any]) -> None:
+    fit = dkl.fit(type(member), member, dkl.reverse_kl, method=NATURAL, starts=1, **known)
+    assert fit.converged
+    assert float(fit.divergence) < 1e-25
+
+
+def test_a_member_that_closes_in_on_one_outcome_is_at_a_boundary() -> None:
+    def even(k: Any) -> Any:
+        return np.where(k % 2 == 0, -0.1 * k, -700.0 - k)
+
+    fit = dkl.fit(Poisson, dkl.Density(even, support=Integers(0, np.inf)), dkl.reverse_kl, method=NATURAL, starts=1)
+    k = np.arange(1000)
+    assert fit.distribution is None
+    assert not fit.converged
+    assert fit.boundary is not None
+    # All mass on 0, where the target has exp(0)/Z.
+    np.testing.assert_allclose(fit.boundary.infimum, special.logsumexp(even(k)), rtol=1e-9)
+    assert fit.reason.startswith("no Poisson is the best: the infimum, 1.70777, lies on the boundary, near Poisson")
+
+
+def test_a_start_so_narrow_that_all_densities_look_alike_tells_of_nothing_improper() -> None:
+    # At 0.3 it is convex, which no Gamma is.
+    target = dkl.Density(lambda x: 4.0 * x**2 - x**4, support=Interval(0.0, np.inf))
+    chart = Chart(Gamma(2.0, 3.0), {})
+    look = by_nodes(target, chart, target)
+    narrow = look(Gamma(1e8, 1e8 / 0.3))
+    assert narrow.here.unexplained < 1e-6
+    assert chart.member(narrow.here.natural + narrow.here.back @ narrow.here.descent) is None
+    assert not followed(look, chart, narrow, Settings(1, 1e-10, 1.0), target).converged

@@ -378,6 +378,7 @@ def test_it_is_a_distribution():
         (lambda: Density(np.log, 3), TypeError, "sample must be a function"),
         (lambda: Density(np.log, None, (0, 1)), TypeError, "support must be one of dkl.supports"),
         (lambda: Density(lambda x: x * math.nan).log_prob([1.0]), ValueError, r"log_prob gives NaN at x = 1\.0"),
+        (lambda: Density(lambda x: x * math.nan).log_prob([1.0]), ValueError, r"say which: support=, such as"),
         (lambda: Density(lambda x: x[:1]).log_prob([1.0, 2.0]), ValueError, r"must have shape \(2,\), got \(1,\)"),
         (lambda: Density(np.log).sample(3), NotImplementedError, "give it sample="),
         (lambda: Density(np.log, lambda n, rng: np.zeros(1)).sample(3), ValueError, r"must have shape \(3,\), got"),

@@ -245,6 +245,8 @@ def _fitted(family: Any, target: Any, divergence: Any, method: str | None, seed:
             return dkl.fit(family, target, divergence, method=method, rng=seed, **options)
         except NothingFitsError as error:
             advice = [] if method is None else ["without --method the others are tried"]
+            if isinstance(target, dkl.Samples) and divergence is not dkl.kl:
+                advice.append("without --divergence and --alpha the samples' likelihood is made greatest")
             raise Unmeasured(f"{error.problem}:", [*error.reasons, *advice]) from None
         except (TypeError, ValueError) as error:
             raise Unmeasured(as_options(str(error))) from None

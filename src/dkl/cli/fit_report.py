@@ -80,6 +80,9 @@ def _distance(divergence: Divergence, fit: Fit) -> Iterator[str]:
         mean, stderr = float(fit.details["log_likelihood"]), float(fit.details["stderr"])
         size = f"{rounded(mean, stderr)} ± {stderr:.2g}" if stderr > 0 else f"{mean:.6g}"
         yield f"log-likelihood {size} nats an observation, on average"
+    if fit.aic is not None:
+        count = fit.free_parameters
+        yield f"AIC {fit.aic:.1f}, BIC {fit.bic:.1f}, of {count} free parameter{'' if count == 1 else 's'}"
 
 
 def _none(fit: Fit, error: float) -> Iterator[str]:

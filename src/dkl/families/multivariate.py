@@ -223,6 +223,21 @@ class VectorNormal(MatrixParameters):
         z = rng.standard_normal((*shape, self._d))
         return to_numpy(self.loc) + (to_numpy(self._factor()) @ z[..., None])[..., 0]
 
+    def cov(self) -> Any:
+        """The covariance matrix, whichever way it was given.
+
+        Returns
+        -------
+        array, shape (..., d, d)
+
+        Examples
+        --------
+        >>> MultivariateNormal([0.0, 1.0], precision=[[2.0, 0.0], [0.0, 4.0]]).cov()
+        array([[0.5 , 0.  ],
+               [0.  , 0.25]])
+        """
+        return self._handed_back(self._whole(self._covariance(), 2))
+
     def _covariance(self) -> Array:
         known = self._matrices()
         if "covariance" in known:

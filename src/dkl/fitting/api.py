@@ -124,8 +124,10 @@ def solved(problem: Problem) -> Fit:
     advice = "" if problem.method is None else "without method= the others are tried"
     if problem.forward and isinstance(problem.target, Density):
         advice = "a density that nobody can draw from, in more than two dimensions, is fitted by dkl.reverse_kl"
+    if problem.method is None and not problem.forward and isinstance(problem.target, Samples):
+        advice = "of samples dkl.kl, which is maximum likelihood, fits most families"
     raise NothingFitsError(
-        f"nothing fits {name_of(problem.family)} to {problem.target!r:.200} by {problem.divergence.name}"
+        f"nothing fits {name_of(problem.family)} to {_told(problem.target)} by {problem.divergence.name}"
         f"{f' with {_joined(wished)}' if wished else ''}",
         reasons or (f"no method takes {_joined(wished)} together",),
         advice,
@@ -135,9 +137,12 @@ def solved(problem: Problem) -> Fit:
 def _problem(
     family: Any, target: Any, divergence: Any, method: str | None, rng: Any, options: dict[str, Any]
 ) -> Problem:
-    if not (isinstance(family, type) and issubclass(family, Distribution)) and not hasattr(family, "component"):
+    if not _is_family(family):
         hint = f": give its class, {type(family).__name__}" if isinstance(family, Distribution) else ""
-        raise TypeError(f"family must be a class of dkl.families or dkl.Mixture.of(…), got {family!r}{hint}")
+        raise TypeError(
+            "family must be a class of dkl.families, or the mixtures of so many members of one, such as "
+            f"dkl.Mixture.of(Normal, 2), got {family!r}{hint}"
+        )
     if not isinstance(divergence, Divergence):
         raise TypeError(f"divergence must be a member of the family such as dkl.reverse_kl, got {divergence!r}")
     if method is not None and method not in METHODS:
@@ -156,8 +161,7 @@ def _problem(
     taken = options_of(method)
     for name in rest:
         if name not in taken:
-            by = "no method of dkl.fit" if method is None else method
-            raise TypeError(f"{by} takes no {name}; {'they take' if method is None else 'it takes'} {_list(taken)}")
+            raise TypeError(_untaken(name, family, method, taken))
     seed = rng.integers(2**63) if isinstance(rng, np.random.Generator) else rng
     if isinstance(seed, bool) or not hasattr(seed, "__index__") or int(seed) < 0:
         raise TypeError(f"rng must be a seed that is no negative number, or a numpy.random.Generator, got {rng!r}")
@@ -173,6 +177,32 @@ def _problem(
             f"{name_of(family)} {forms[int(family.event_ndim)]}: both must be alike{of_density}"
         )
     return Problem(family, read, divergence, known, int(seed), rest, method)
+
+
+def _is_family(family: Any) -> bool:
+    if isinstance(family, type):
+        from dkl.mixture import Mixture
+
+        return issubclass(family, Distribution) and not issubclass(family, Mixture | Density)
+    return hasattr(family, "component")
+
+
+def _untaken(name: str, family: Any, method: str | None, taken: frozenset[str]) -> str:
+    """What is said of an option that nothing takes."""
+    if name == "seed":
+        return "dkl.fit takes no seed: write rng="
+    if name in getattr(family, "component", family).constraints:
+        return f"dkl.fit takes no {name}: {name_of(family)} has it fitted, and only what a family keeps fixed is given"
+    if method is None:
+        return f"dkl.fit takes no {name}; its methods take {_list(taken)}"
+    return f"{method} takes no {name}; it takes {_list(taken)}"
+
+
+def _told(target: Representation) -> str:
+    """A target in a message: of arrays their shape alone."""
+    if isinstance(target, Samples | FiniteOutcomes):
+        return f"{type(target).__name__} of shape {tuple(np.shape(to_numpy(target.array)))}"
+    return f"{target!r:.200}"
 
 
 def _target(target: Any) -> Representation:
@@ -231,7 +261,13 @@ def _of_batch(problem: Problem, shape: tuple[int, ...]) -> Fit:
     if none:
         at = np.unravel_index(none[0], shape)
         place = [int(i) for i in at]
-        raise ValueError(f"target{place} has no best member: {fits[none[0]].reason}; fit it alone to see")
+        advice, target = "fit it alone to see", problem.target
+        if isinstance(target, Samples) and (given := np.shape(to_numpy(target.array)))[len(shape)] == 1:
+            advice = (
+                f"of samples of shape {given} each target has one: are they all of one target? They lie along "
+                f"axis {len(shape)}"
+            )
+        raise ValueError(f"target{place} has no best member: {fits[none[0]].reason}; {advice}")
     distribution = stacked([made.distribution for made in fits], shape)
     from dkl.methods import measure
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -155,41 +155,48 @@ class Fit:
 
     @property
     def free_parameters(self) -> int | None:
-        """How many numbers of the member were fitted to observations; None of a fit to anything else."""
+        """How many numbers of a member were fitted to observations; None of a fit to anything else."""
+        if "fits" in self.details:
+            return self.details["fits"][0].free_parameters  # type: ignore[no-any-return]
         if "observations" not in self.details or self.distribution is None:
             return None
         return free_parameters(self.distribution)
 
     @property
-    def aic(self) -> float | None:
+    def aic(self) -> Any:
         """Akaike's criterion of a fit to observations, 2·k − 2·log L [1]: the lower, the better; None elsewhere.
 
-        L is the likelihood of all observations (not its mean), k the number of free parameters.
+        L is the likelihood of all observations (not its mean), k the number of free parameters. Of a batch an array.
 
         References
         ----------
         .. [1] H. Akaike, "A new look at the statistical model identification", IEEE Transactions on Automatic Control
            19 (1974).
         """
-        return None if self.free_parameters is None else 2.0 * self.free_parameters - 2.0 * self._log_likelihood
+        return self._criterion(lambda n, k, log_likelihood: 2.0 * k - 2.0 * log_likelihood)
 
     @property
-    def bic(self) -> float | None:
+    def bic(self) -> Any:
         """The Bayesian criterion of a fit to n observations, k·log n − 2·log L [1]; None elsewhere.
 
-        Of weighted observations n is 1/Σw², how many equal ones would tell as much.
+        Of weighted observations n is 1/Σw², how many equal ones would tell as much. Of a batch an array.
 
         References
         ----------
         .. [1] G. Schwarz, "Estimating the dimension of a model", Annals of Statistics 6 (1978).
         """
-        if self.free_parameters is None:
-            return None
-        return self.free_parameters * math.log(self.details["observations"]) - 2.0 * self._log_likelihood
+        return self._criterion(lambda n, k, log_likelihood: k * math.log(n) - 2.0 * log_likelihood)
 
-    @property
-    def _log_likelihood(self) -> float:
-        return float(self.details["observations"] * self.details["log_likelihood"])
+    def _criterion(self, of: Callable[[float, int, Any], Any]) -> Any:
+        """A function of the observations, the free parameters and log L."""
+        if "fits" in self.details:
+            each = [fit._criterion(of) for fit in self.details["fits"]]
+            return None if None in each else np.reshape(each, self.distribution.batch_shape)
+        parameters = self.free_parameters
+        if parameters is None:
+            return None
+        n = self.details["observations"]
+        return of(n, parameters, n * self.details["log_likelihood"])
 
     @property
     def _of_batch(self) -> bool:
@@ -213,6 +220,9 @@ class Fit:
             "converged": self.converged,
             "optima": optima,
             "log_likelihood": self._likelihood(),
+            "free_parameters": self.free_parameters,
+            "aic": None if self.aic is None else _listed(self.aic),
+            "bic": None if self.bic is None else _listed(self.bic),
             "dropped": [
                 [part.to_dict() for part in each] if isinstance(each, tuple) else each.to_dict()
                 for each in self.dropped
@@ -231,7 +241,7 @@ class Fit:
         several = f"; {len(self.optima)} {'targets' if self._of_batch else 'local optima'}"
         several = several if len(self.optima) > 1 else ""
         measured = "" if self.divergence is None else f"\n  {self.divergence!r}"
-        return f"Fit({self.distribution!r}; method {self.method}{several}{said}{measured}){more}"
+        return f"Fit({self.distribution!r}; method {self.method}{several}{said}){measured}{more}"
 
 
 def free_parameters(distribution: Any) -> int:
@@ -242,11 +252,11 @@ def free_parameters(distribution: Any) -> int:
 
     if isinstance(distribution, Mixture):
         return len(distribution.each) - 1 + sum(map(free_parameters, distribution.each))
-    total = 0
+    total, members = 0, math.prod(distribution.batch_shape)
     for name, x in distribution.given.items():
         if name in getattr(type(distribution), "known", ()):
             continue
-        size = math.prod(x.shape)
+        size = math.prod(x.shape) // members
         if isinstance(type(distribution).constraints[name], Definite | LowerTriangular):
             size = x.shape[-1] * (x.shape[-1] + 1) // 2
         elif name == "mean_direction" or isinstance(distribution, Categorical):

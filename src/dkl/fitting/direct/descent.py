@@ -16,6 +16,7 @@ import numpy as np
 from scipy import optimize
 
 from dkl.families.exponential import ExponentialFamily
+from dkl.families.others import GeneralizedNormal
 from dkl.fitting.direct.coordinates import distance
 from dkl.fitting.direct.landscape import Landscape
 from dkl.fitting.direct.objective import Objective
@@ -32,6 +33,8 @@ _AWAY = 40.0
 _MOVING = 1.0
 # No slope is steeper: beyond, SciPy's algebra overflows.
 _STEEPEST = 1e100
+# The step over which curvature is looked for among values.
+_BENT = 2e-2
 # A descent whose gradient vanishes as near as this to an optimum goes there.
 _NEAR = 1e-2
 # Newton's steps are taken without looking where they are shorter than this, so many at most, until one is as short as
@@ -90,6 +93,11 @@ def descend(ground: Landscape, start: Any, reached: Sequence[Any] = ()) -> Desce
     trace, gone, last, way = [value], 0.0, math.inf, zero
     if objective.smooth and _step(objective) is not None:
         # Newton's method is at home from the first: no way to go, as where an optimum of a neighbour is followed.
+        if ground.by_values:
+            end = objective.coordinates.member(_step(objective))
+            joined = next((one for one in reached if distance(one, end) < _NEAR), None)
+            if joined is not None:
+                return Descent(joined, ground.value(joined), "optimum", trace=trace)
         here, settled = _polished(ground, objective)
         if settled:
             return Descent(here, ground.value(here), "optimum", trace=trace)
@@ -129,7 +137,7 @@ def descend(ground: Landscape, start: Any, reached: Sequence[Any] = ()) -> Desce
             if wall is not None:
                 beyond = f"beyond it {wall.rstrip('.')}"
                 return Descent(here, ground.value(here), "wall", beyond, trace)
-            if not _slopes_hold(objective, gradient):
+            if not (_slopes_hold(objective, gradient) and _curvature_holds(objective, curvature)):
                 return _by_values(ground, here, trace, reached)
         if now_at is not ground:
             now_at = ground
@@ -159,6 +167,17 @@ def _slopes_hold(objective: Objective, gradient: Numbers) -> bool:
     ahead = 1e-3 * gradient / size
     change = objective.value(ahead) - objective.value(-ahead)
     return abs(change / (2e-3 * size) - 1.0) < 0.1
+
+
+def _curvature_holds(objective: Objective, curvature: Numbers) -> bool:
+    """Whether values bend along each coordinate as it says: of members with a cusp, which moves, they do not."""
+    middle = objective.value(np.zeros(len(curvature)))
+    noise = 20.0 * objective.rtol * middle / _BENT**2
+    for said, step in zip(np.diagonal(curvature), _BENT * np.eye(len(curvature)), strict=True):
+        found = (objective.value(step) - 2.0 * middle + objective.value(-step)) / _BENT**2
+        if math.isfinite(found) and abs(found - said) > 0.5 * max(abs(found), abs(said)) + noise:
+            return False
+    return True
 
 
 def _by_values(ground: Landscape, here: Any, trace: list[float], reached: Sequence[Any]) -> Descent:
@@ -253,6 +272,8 @@ def _polished(ground: Landscape, objective: Objective) -> tuple[Any, bool]:
             break
         objective = ground.around(objective.coordinates.member(step))
         sizes.append(size)
+        if ground.by_values and size < _SETTLED:
+            break  # differences of values tell no more: the next step is as much shorter as they are wrong
     return objective.coordinates.member(zero), min(sizes[-1], size) < _SETTLED
 
 
@@ -271,8 +292,14 @@ def _wall(objective: Objective, gradient: Numbers) -> str | None:
 
 
 def raised(member: Any) -> Iterator[Any]:
-    """A member, and the narrower and wider ones that are its powers but for a factor, in an exponential family."""
+    """A member, and the narrower and wider ones that are its powers but for a factor, in an exponential family.
+
+    Of generalised normal distributions those of heavier tails.
+    """
     yield member
+    if isinstance(member, GeneralizedNormal):
+        for shape in (0.5, 0.25):
+            yield GeneralizedNormal(member.numbers("loc"), member.numbers("scale"), shape)
     if not isinstance(member, ExponentialFamily):
         return
     for power in (2.0, 0.5, 4.0, 0.25, 10.0, 0.1):

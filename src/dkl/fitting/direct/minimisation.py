@@ -24,6 +24,7 @@ from dkl.fitting.direct.descent import Descent, descend, without_slopes
 from dkl.fitting.direct.edges import along_the_wall, to_the_limit
 from dkl.fitting.direct.landscape import Landscape
 from dkl.fitting.direct.objective import visible
+from dkl.fitting.direct.remembered import remembered
 from dkl.fitting.direct.starts import starts
 from dkl.fitting.measuring import divergence_to, normaliser, tolerance
 from dkl.fitting.points import Points, Scaled, on_host, points
@@ -158,13 +159,13 @@ def _shares(target: Distribution, known: Mapping[str, Any]) -> bool:
 def descended(problem: Problem, target: Distribution, seen: Points, members: list[Any]) -> Fit:
     """Descend from each member, and gather what was found."""
     progress = problem.option("progress", None)
-    ground = Landscape(problem.divergence, target, tolerance(problem, target))
+    ground = Landscape(problem.divergence, remembered(target), tolerance(problem, target))
     descents: list[Descent] = []
     known = 0
     for k, start in enumerate(members):
         reached = [d.member for d in descents if d.kind == "optimum"]
         descents.append(descend(ground, start, reached))
-        new = not any(descents[-1].member is one for one in reached)
+        new = not any(distance(descents[-1].member, one) < _SAME for one in reached)
         known = 0 if new or not descents[-1].by_values else known + 1
         if progress is not None:
             progress(len(members) if known == _NOTHING_NEW else k + 1, len(members))

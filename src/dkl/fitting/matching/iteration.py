@@ -34,6 +34,8 @@ SAME = 1e-3
 _VANISHED = 1e-280
 # Numbers that a block of outcomes makes at once: they stay in the cache.
 _BLOCK = 1 << 15
+# A component whose logarithm lies by so much below that of another has no share: no sum of others' would tell it.
+_NO_SHARE = 100.0
 # A component that moves farther than so many of its new widths in one step is matched anew, lest its digits cancel.
 _FAR = 1e3
 _EPS = float(np.finfo(float).eps)
@@ -157,18 +159,19 @@ class Mixing:
         second = np.zeros((count, d, d if view.full else 1))
         log_q = np.empty(len(self.x))
         for block in self._blocks():
-            z = view.z(self._columns[:, block])
+            at = view.near(self._columns[:, block])
+            z = view.z(self._columns[:, block], at)
             square = z * z
-            shares = view.logs(square)
+            shares = view.logs(square, at)
             top = shares.max(axis=0)
             np.exp(np.subtract(shares, top, out=shares), out=shares)
             total = shares.sum(axis=0)
             log_q[block] = np.log(total) + top
             shares *= self.w[block] / total
             column = shares[:, :, None]
-            mass += shares.sum(axis=-1, keepdims=True)
-            first += z @ column
-            second += (z * shares[:, None, :]) @ np.swapaxes(z, -1, -2) if view.full else square @ column
+            mass[at] += shares.sum(axis=-1, keepdims=True)
+            first[at] += z @ column
+            second[at] += (z * shares[:, None, :]) @ np.swapaxes(z, -1, -2) if view.full else square @ column
         if self.component is LogNormal:
             log_q -= self._values
         return Seen(log_q, lambda: self._moved(mixture, view, mass[:, 0], first[..., 0], second))
@@ -273,16 +276,32 @@ class _View:
             weights = np.log(mixture.numbers("weights"))
         self._heights = (weights - np.log(sizes).sum(axis=-1) - 0.5 * d * _LOG_TAU)[:, None]
 
-    def z(self, columns: Numbers) -> Numbers:
+    def near(self, columns: Numbers) -> Any:
+        """The components that have a share in a block of numbers; of vectors all have one.
+
+        No log-density is less over a range than at one of its ends, and where the greatest of one component is below
+        what another has everywhere, by so much, it has none.
+        """
+        if self.full or len(columns) > 1 or len(self.loc) == 1:
+            return slice(None)
+        ends = np.array([[columns.min(), columns.max()]])
+        at_ends = self.logs(self.z(ends) ** 2)
+        inside = (self.loc[:, 0, 0] > ends[0, 0]) & (self.loc[:, 0, 0] < ends[0, 1])
+        most = np.where(inside, self._heights[:, 0], at_ends.max(axis=-1))
+        kept = np.flatnonzero(most > at_ends.min(axis=-1).max() - _NO_SHARE)
+        return kept if 0 < len(kept) < len(self.loc) else slice(None)
+
+    def z(self, columns: Numbers, at: Any = slice(None)) -> Numbers:
         """The outcomes of a block, which lie along the last axis; shape (components, axes, outcomes)."""
-        apart = columns - self.loc
-        made: Numbers = self._inverse @ apart if self.full else np.multiply(apart, self._inverse, out=apart)
+        apart = columns - self.loc[at]
+        inverse = self._inverse[at]
+        made: Numbers = inverse @ apart if self.full else np.multiply(apart, inverse, out=apart)
         return made
 
-    def logs(self, square: Numbers) -> Numbers:
+    def logs(self, square: Numbers, at: Any = slice(None)) -> Numbers:
         """The log-densities, weights included, from the squares of z."""
         total = square[:, 0, :] if square.shape[1] == 1 else square.sum(axis=1)
-        made: Numbers = self._heights - 0.5 * total
+        made: Numbers = self._heights[at] - 0.5 * total
         return made
 
     def back(self, step: Numbers, spread: Numbers) -> tuple[Numbers, Numbers]:

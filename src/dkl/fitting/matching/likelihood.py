@@ -68,7 +68,9 @@ def at_once(problem: Problem) -> Fit:
     error = np.sqrt(np.tensordot(found.weights, (spread - log_likelihood) ** 2, axes=(0, 0)) / found.size)
     return Fit(
         made, None, "maximum likelihood", True, of_batch(made, -np.asarray(log_likelihood)), reason=_OF_SAMPLES,
-        details={"log_likelihood": log_likelihood, "stderr": error},
+        details={
+            "log_likelihood": log_likelihood, "stderr": error, "observations": observations(Samples(one), found)
+        },
     )  # fmt: skip
 
 

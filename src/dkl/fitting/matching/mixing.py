@@ -17,6 +17,7 @@ References
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -52,14 +53,19 @@ from dkl.supports import Integers
 STARTS = 9
 #: Iterations of one start at most.
 ITERATIONS = 10_000
-#: What may be left to gain of the mean of −log q, relative to it (to 1, of what is smaller).
+#: What may be left to gain of the mean of −log q, relative to it (to 1, of what is smaller), unless it is observed.
 RTOL = 1e-12
+#: Of n observations so much over n may be left, but not less than the second: δ²/2 nats of the log-likelihood are
+#: δ standard errors of a parameter, here 0.02.
+TELLING, LEAST = 2e-4, 1e-9
 # On the way to telling starts apart less is enough.
 _ROUGH = 1e-7
 # What may be left to gain where another optimum is better.
 _ALMOST = 1e-9
 # The logarithms of shares are moved by so much to leave a saddle.
 _ASIDE = 0.3
+# Starts that race have so many iterations; the better half of those that have not ended then twice as many more.
+_HEAT = 64
 
 
 @fitter(
@@ -77,7 +83,11 @@ def expectation_maximisation(problem: Problem) -> Fit:
     initial : Mixture
         The one mixture to start from, instead.
     rtol : float
-        What may be left to gain of the mean of −log q, relative to it, or to 1 if it is smaller: 1e-12.
+        What may be left to gain of the mean of −log q, relative to it, or to 1 if it is smaller. If it is not asked
+        for: 1e-12 of a density; of n observations or draws 2e-4/n nats, which is a fiftieth of a standard error of any
+        parameter, but not below 1e-9. What is left is estimated by the rate at which the gains fall. Starts on
+        observations race then: of those that have not ended after 64 iterations the worse half is left where it is,
+        after 128 more half of the rest, and so on. With ``rtol`` each is followed to its end.
     max_iterations : int
         Of one start: 10,000.
     minimum_scale : float
@@ -89,6 +99,9 @@ def expectation_maximisation(problem: Problem) -> Fit:
         How many are drawn from a target that neither sums nor quadrature can look at: 65,536.
     progress : callable
         Called with the starts done and all of them.
+
+    Of observations and draws ``details["tolerance"]`` is what may be left to gain, in nats, and ``details["left"]``
+    the number of starts that were left behind.
     """
     family, target = problem.family, problem.target
     need(problem.forward, FORWARD)
@@ -111,7 +124,11 @@ def expectation_maximisation(problem: Problem) -> Fit:
     hold_finite(component, found, problem.known)
     mixing = Mixing(family, found, problem.known, floor)
     begun, missed = _begun(problem, mixing, found)
-    climbs, collapsed = _climbed(problem, mixing, begun, rtol, limit)
+    count, left = observations(target, raw), 0
+    if _observed(problem, found):
+        climbs, collapsed, left = _raced(problem, mixing, begun, count, limit)
+    else:
+        climbs, collapsed = _climbed(problem, mixing, begun, rtol, limit)
     bounded = isinstance(support_of(component, found.x, problem.known), Integers)
     lower = [c for c in collapsed if not climbs or c.trace[-1] < climbs[0].trace[-1] - _ROUGH * abs(c.trace[-1])]
     if bounded and lower:
@@ -121,7 +138,7 @@ def expectation_maximisation(problem: Problem) -> Fit:
         return no_member(problem.with_(family=component), found, "expectation maximisation", limit_alone)
     if not climbs:
         return _collapsed(problem, collapsed, missed)
-    return _answered(problem, mixing, found, observations(target, raw), climbs, collapsed, missed)
+    return _answered(problem, mixing, found, count, climbs, collapsed, missed, left)
 
 
 def _wished(problem: Problem) -> tuple[float, float, int]:
@@ -203,6 +220,63 @@ def _climbed(
         if not on.collapsed:
             climbs[0] = replace(on, trace=best.trace + on.trace[1:], starts=best.starts)
     return climbs, collapsed
+
+
+def _observed(problem: Problem, found: Points) -> bool:
+    """Whether the points are observations or draws, which tell so many digits, and nobody asked for more."""
+    return found.method in ("samples", "monte_carlo") and "rtol" not in problem.options
+
+
+def _raced(
+    problem: Problem, mixing: Mixing, begun: list[Mixture], count: float, limit: int
+) -> tuple[list[Climb], list[Climb], int]:
+    """The same of observations, as far as they tell: also how many starts were left behind on the way."""
+    progress = problem.option("progress", None)
+    ended: list[Climb] = []
+    collapsed: list[Climb] = []
+    running, heat, left = [Climb(start, np.empty(0)) for start in begun], _HEAT, 0
+    while running:
+        on: list[Climb] = []
+        for start in running:
+            climb = _on(mixing, start, _ROUGH, min(len(start.trace) + heat, limit), ended)
+            if climb.collapsed:
+                collapsed.append(climb)
+            else:
+                (ended if climb.converged or len(climb.trace) >= limit else on).append(climb)
+            if progress is not None and (not on or on[-1] is not climb):
+                progress(len(ended) + len(collapsed) + left, len(begun))
+        running, heat = sorted(on, key=_height)[: (len(on) + 1) // 2], 2 * heat
+        left += len(on) - len(running)
+        if progress is not None and len(running) < len(on):
+            progress(len(ended) + len(collapsed) + left, len(begun))
+    climbs: list[Climb] = []
+    for climb in sorted(_merged(ended, mixing.w), key=_height):
+        behind = bool(climbs) and _height(climb) > min(map(_height, climbs))
+        enough = _telling(climb, count)
+        last = min(limit, len(climb.trace) + 4 * _HEAT) if behind else limit
+        group = _on(mixing, climb, enough, last, climbs)
+        if not group.collapsed:
+            group = _beside(mixing, group, enough, last, problem.rng())
+        (collapsed if group.collapsed else climbs).append(group)
+    return _merged(climbs, mixing.w), collapsed, left
+
+
+def _height(climb: Climb) -> float:
+    return climb.trace[-1]
+
+
+def _on(mixing: Mixing, climb: Climb, rtol: float, limit: int, known: Sequence[Climb] = ()) -> Climb:
+    """The climb led on, to so many iterations in all."""
+    spent = max(len(climb.trace) - 1, 0)
+    if spent + 1 >= limit and climb.trace:
+        return climb
+    on = mixing.climb(climb.mixture, rtol, limit - spent, known)
+    return replace(on, trace=climb.trace[:spent] + on.trace, starts=climb.starts)
+
+
+def _telling(climb: Climb, count: float) -> float:
+    """What may be left to gain, relative to the mean of −log q, for all that so many observations tell."""
+    return max(TELLING / count, LEAST) / max(1.0, abs(_height(climb)))
 
 
 def _beside(mixing: Mixing, climb: Climb, rtol: float, limit: int, rng: np.random.Generator) -> Climb:
@@ -287,6 +361,7 @@ def _answered(
     climbs: list[Climb],
     collapsed: list[Climb],
     missed: int,
+    left: int,
 ) -> Fit:
     best, target = climbs[0], problem.target
     details: dict[str, Any] = {"iterations": len(best.trace), "collapsed": sum(c.starts for c in collapsed)}
@@ -303,6 +378,8 @@ def _answered(
         if normaliser is not None:
             details["log_normaliser"] = found.log_mass
         value = float(divergence.value)
+    if _observed(problem, found):
+        details |= {"tolerance": max(TELLING / count, LEAST), "left": left}
     if found.method == "monte_carlo":
         told.append(f"the optimum is that of {len(found.x)} samples drawn from the target")
     if not best.converged:
@@ -310,7 +387,9 @@ def _answered(
     dropped = _said(collapsed, missed)
     if dropped:
         told.append(dropped)
-    of = sum(c.starts for c in (*climbs, *collapsed)) + missed
+    if left:
+        told.append(f"starts left on the way, as others were ahead: {left}; rtol= follows each to its end")
+    of = sum(c.starts for c in (*climbs, *collapsed)) + missed + left
     optima = tuple(Optimum(c.mixture, value + (c.trace[-1] - best.trace[-1]), c.starts / of) for c in climbs)
     return Fit(
         best.mixture, divergence, "expectation maximisation", best.converged, optima, tuple(best.trace), normaliser,

@@ -71,7 +71,8 @@ class Sites:
         if projections is None:
             self.count = 1 if count is None else whole_number(count, "Sites: count")
             return
-        a = np.asarray(to_numpy(projections), dtype=float)
+        xp = namespace_of(projections=projections)
+        a = np.asarray(to_numpy(as_array(xp, projections, "Sites: projections")), dtype=float)
         if a.ndim not in (1, 2) or a.size == 0:
             raise ValueError(f"Sites: projections of shape {a.shape} must have a row for each factor, shape (n, d)")
         good = np.isfinite(a)

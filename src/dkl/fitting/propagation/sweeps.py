@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from dkl._array import real_number, to_numpy
+from dkl._array import as_array, namespace_of, real_number, to_numpy
 from dkl.fitting.problem import FORWARD, DeclinedError, Problem, fitter, need, whole_number
 from dkl.fitting.propagation.answer import told
 from dkl.fitting.propagation.families import approximation
@@ -348,7 +348,7 @@ def accelerated(path: list[tuple[Numbers, Numbers]], unit: Numbers) -> Numbers |
 
 def _powers(given: Any, count: int) -> Numbers:
     """α of every factor."""
-    alpha = np.asarray(to_numpy(given) if hasattr(given, "dtype") else given, dtype=float)
+    alpha = np.asarray(to_numpy(as_array(namespace_of(given=given), given, "alpha")), dtype=float)
     if alpha.ndim > 1 or (alpha.ndim == 1 and alpha.shape != (count,)):
         raise ValueError(f"alpha of shape {alpha.shape} must be one number, or one for each of the {count} factors")
     alpha = np.broadcast_to(alpha, (count,))

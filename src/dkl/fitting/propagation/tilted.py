@@ -310,15 +310,18 @@ def _integrated(
             t = statistics(u, which, at[which][:, None], scale[which][:, None])
             # Where a density is nothing, a statistic that is infinite adds nothing.
             terms = np.concatenate([y[None], np.where(y > 0, t * y, 0.0)])
-        whole = half * (terms @ kronrod)
-        spread = half * (np.abs(terms - (whole / (2.0 * half))[..., None]) @ kronrod)
-        size = half * (np.abs(terms) @ kronrod)
-        rough = np.abs(whole - half * (terms @ gauss))
+        # A density that grows without end has no finite sums, and is left out below.
+        with np.errstate(over="ignore", invalid="ignore"):
+            whole = half * (terms @ kronrod)
+            spread = half * (np.abs(terms - (whole / (2.0 * half))[..., None]) @ kronrod)
+            size = half * (np.abs(terms) @ kronrod)
+            rough = np.abs(whole - half * (terms @ gauss))
         with np.errstate(divide="ignore", invalid="ignore"):
             error = np.where(spread > 0, spread * np.minimum(1.0, (200.0 * rough / spread) ** 1.5), 0.0)
         blind = np.zeros(len(panels))
         for end, inner in ((0, y[:, 1:4]), (-1, y[:, -2:-5:-1])):
-            jump = np.abs(y[:, end] - inner @ outer)
+            with np.errstate(over="ignore", invalid="ignore"):
+                jump = np.abs(y[:, end] - inner @ outer)
             blind += np.where(jump > _JUMP * np.maximum(y[:, end], inner[:, 0]), gap * half * jump, 0.0)
         error[0] += blind
         if kept is None or sizes is None:

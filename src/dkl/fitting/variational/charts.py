@@ -26,6 +26,7 @@ from dkl.methods.nodes import Numbers, heights
 _LINEAR = 1e-4
 # Outcomes by which they are found.
 _FEW = 64
+_HALVINGS = 12
 
 
 def has_chart(family: Any) -> bool:
@@ -101,8 +102,25 @@ class Chart:
         self._member = member
         self._of, self._back = _FORMS.get(self.family, (lambda q: q._natural(), self._with_natural))
         self._parts = [_Part(np.shape(theta)) for theta in self._of(member)]
-        x = np.asarray(to_numpy(member.sample(_FEW, rng=0)), dtype=float)
+        x = self._outcomes()
         self._parts = [_Part(part.shape, self._factor(k, x)) for k, part in enumerate(self._parts)]
+
+    def _outcomes(self) -> Numbers:
+        """Outcomes of the member; where they are all one outcome, of one whose natural parameters are nearer to 0.
+
+        Beside a pole some are the bound itself, as far as numbers tell: they have no statistic.
+        """
+        member = self._member
+        for halved in range(1, _HALVINGS):
+            x = np.asarray(to_numpy(member.sample(_FEW, rng=0)), dtype=float)
+            of_all = [t.reshape(len(x), -1) for t in statistics(self.family, x, self._known)]
+            known = np.all([np.isfinite(t).all(axis=1) for t in of_all], axis=0)
+            if all(np.ptp(t[known], axis=0).any() for t in of_all):
+                break
+            member = self._back(tuple(0.5**halved * np.asarray(to_numpy(t)) for t in self._of(self._member)))
+            if member is None:
+                break
+        return x[known]
 
     def natural(self, member: Any) -> Numbers:
         """The vector of a member."""

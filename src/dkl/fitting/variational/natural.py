@@ -57,16 +57,23 @@ _REACH = 9.0
 _DIMENSIONS = 128
 # A step is halved so often at most.
 _HALVINGS = 30
+# After so many steps without a smaller gradient a small one is rounding: a target in float32 has much of it.
+_IDLE = 10
 # Optima nearer than this, in units of their own, are one.
 _SAME = 1e-4
+# By so much, in units of the precision, and by so many standard errors may the mean of second derivatives differ from
+# what first derivatives say of it: more, and the log-density has bends that its second derivatives do not show.
+_BENT = 0.05
+_ERRORS = 8.0
 
 
 @fitter("natural gradient", takes=("steps", "samples", "starts", "rtol", "step_size", "progress"))
 def natural_gradient(problem: Problem) -> Fit:
     """Follow the natural gradient of the reverse KL, for normal families in up to 128 dimensions.
 
-    The target is anything whose log-density PyTorch can differentiate twice, normalised or not. For other targets, and
-    other families, regressions take the place of the derivatives: :func:`dkl.fitting.variational.regression`.
+    The target is anything whose log-density PyTorch can differentiate twice, normalised or not. For other targets,
+    among them those with bends, such as −|x|, which no second derivative shows, and for other families, regressions
+    take the place of the derivatives: :func:`dkl.fitting.variational.regression`.
 
     Options
     -------
@@ -182,7 +189,8 @@ class _Place:
     """A normal distribution on the way, with the means over it.
 
     ``factor`` is a square root of the covariance, ``slope`` and ``curvature`` E_q[∇ log p] and E_q[∇² log p];
-    ``residual`` is the size of the natural gradient in the distribution's own units.
+    ``residual`` is the size of the natural gradient in the distribution's own units, ``bent`` whether the second
+    derivatives are not those that the first ones tell of.
     """
 
     loc: Numbers
@@ -192,6 +200,7 @@ class _Place:
     curvature: Numbers
     bound: float
     residual: float
+    bent: bool = False
 
 
 def _placed(
@@ -214,7 +223,28 @@ def _placed(
         parts = factor.T @ slope, factor.T @ curvature @ factor + np.eye(d)
     residual = math.sqrt(float((parts[0] ** 2).sum() + 0.5 * (parts[1] ** 2).sum()))
     bound = float(weights @ value) + log_volume + 0.5 * d * (LOG_TAU + 1.0)
-    return _Place(loc, precision, factor, slope, curvature, bound, residual)
+    own = gradient * factor if diagonal else gradient @ factor
+    bent = _bent(z, weights, own, parts[1] - (1.0 if diagonal else np.eye(d)), exact=d in _SPACING)
+    return _Place(loc, precision, factor, slope, curvature, bound, residual, bent)
+
+
+def _bent(z: Numbers, weights: Numbers, gradient: Numbers, curvature: Numbers, *, exact: bool) -> bool:
+    """Whether the mean of second derivatives is not E[z·∇ log p], as it is by Stein's lemma where there are no bends.
+
+    Both in units of the normal distribution. What a linear gradient has of the latter is taken off: the nodes' own
+    noise then vanishes for a normal target. ``exact`` tells that the nodes are those of a rule without noise.
+    """
+    linear = z * curvature if curvature.ndim == 1 else z @ curvature
+    terms = z * (gradient - weights @ gradient - linear)
+    terms = np.concatenate([terms, terms.sum(axis=1, keepdims=True)], axis=1)
+    apart = weights @ terms
+    error = 0.0 if exact else np.sqrt(weights**2 @ (terms - apart) ** 2)
+    size = 1.0 + np.abs(np.diagonal(curvature) if curvature.ndim == 2 else curvature)
+    return bool((np.abs(apart) > _BENT * np.append(size, size.sum()) + _ERRORS * error).any())
+
+
+def _hold_smooth(here: _Place) -> None:
+    need(not here.bent, "with second derivatives needs a log-density without bends, such as that of −|x|")
 
 
 def followed(
@@ -228,8 +258,10 @@ def followed(
         inverse = np.linalg.inv(frame.factor)
         precision = inverse.T @ inverse
     here = _placed(log_p, frame.loc, precision, z, weights, diagonal)
+    _hold_smooth(here)
     begun = _widths(here, diagonal)
     trace, halved, taken = [-here.bound], 0, 0
+    least, idle = here.residual, 0
     said = None
     while taken < settings.steps and here.residual > _reached(here, settings.rtol, diagonal):
         rho = settings.step_size
@@ -246,6 +278,12 @@ def followed(
         here = there
         log_p.hold_proper(_widths(here, diagonal) / begun)
         trace.append(-here.bound)
+        idle = 0 if here.residual < least else idle + 1
+        least = min(least, here.residual)
+        if idle == _IDLE and least <= math.sqrt(settings.rtol):
+            said = f"the natural gradient stays at {least:.2g}, the rounding of the target"
+            break
+    _hold_smooth(here)
     rtol = _reached(here, settings.rtol, diagonal)
     converged = here.residual <= rtol or (said is not None and here.residual <= math.sqrt(rtol))
     if not converged and said is None:

@@ -32,7 +32,7 @@ from dkl.fitting.direct.minimisation import begun, minimised, prepared
 from dkl.fitting.measuring import measured, normaliser
 from dkl.fitting.points import on_host, points
 from dkl.fitting.problem import REVERSE, Problem, fitter, need, whole_number
-from dkl.fitting.result import Fit, Optimum
+from dkl.fitting.result import Boundary, Fit, Optimum
 from dkl.fitting.variational.charts import Chart, has_chart
 from dkl.fitting.variational.importance import Found, assembled
 from dkl.fitting.variational.natural import RTOL, STEPS, within
@@ -55,6 +55,8 @@ _SAME = 1e-3
 _NOISE = 3.0
 # With less of log(q/p) unexplained, the target is the density of natural parameters.
 _EXPLAINED = 1e-6
+# And two places tell the same parameters, relative.
+_ALIKE = 1e-6
 _HALVINGS = 30
 # The KL on other nodes differs by so much of its size.
 _BETWEEN = 1e-9
@@ -62,6 +64,8 @@ _BETWEEN = 1e-9
 _LEAPS = (1.0, 0.9, 0.5)
 # A standard error above it, in units of the fit itself, is told.
 _TOLD = 0.02
+# Where a last step would change the spread of a statistic by such a factor, the member is running away.
+_RUNNING = 2.0
 # More natural parameters are too many for a regression.
 _MOST = 512
 
@@ -159,6 +163,8 @@ class End:
     details : dict
     starts : int
         How many led here.
+    running : bool
+        Whether the gradient vanishes only because the member does: it closes in on one outcome.
     """
 
     member: Any
@@ -169,6 +175,7 @@ class End:
     trace: tuple[float, ...]
     details: dict[str, Any]
     starts: int = 1
+    running: bool = False
 
     @property
     def value(self) -> float:
@@ -199,9 +206,20 @@ def _answer(problem: Problem, ends: Sequence[End], integral: Estimate | None, mo
     order = sorted(ends, key=lambda end: (not end.converged, end.value))
     total, best = sum(end.starts for end in ends), order[0]
     finished = [end for end in order if end.converged]
+    optima = tuple(Optimum(end.member, end.value, end.starts / total) for end in finished or order[:1])
+    lowest = min((end for end in ends if end.running), key=lambda end: end.value, default=None)
+    if lowest is not None and (not finished or lowest.value < best.value):
+        said = (
+            f"no {problem.family.__name__} is the best: the infimum, {lowest.value:.6g}, lies on the boundary, near "
+            f"{lowest.member!r}; {lowest.said}"
+        )
+        return Fit(
+            None, None, "natural gradient", False, optima if finished else (), lowest.trace, normaliser=integral,
+            reason=said, boundary=Boundary(lowest.value, lowest.member, str(lowest.said)),
+            details=lowest.details | more | {"starts": total}, problem=problem,
+        )  # fmt: skip
     return Fit(
-        best.member, best.divergence, "natural gradient", best.converged,
-        tuple(Optimum(end.member, end.value, end.starts / total) for end in finished or order[:1]),
+        best.member, best.divergence, "natural gradient", best.converged, optima,
         best.trace, normaliser=integral, reason=best.said, details=best.details | more | {"starts": total},
         problem=problem,
     )  # fmt: skip
@@ -251,6 +269,7 @@ def followed(look: Look, chart: Chart, seen: Seen, settings: Settings, target: A
     """Go on from one member to where the natural gradient vanishes, or by samples to where their noise hides it."""
     trace, halved = [seen.here.bound], 0
     said: str | None = None
+    aimed: Numbers | None = None
     for taken in range(settings.steps):
         here = seen.here
         if here.residual <= settings.rtol and here.aside is not None:
@@ -260,7 +279,7 @@ def followed(look: Look, chart: Chart, seen: Seen, settings: Settings, target: A
                 continue
         if not seen.drawn and here.residual <= settings.rtol:
             return _end(seen, here, True, taken, halved, trace)
-        _hold_proper(chart, here, target)
+        aimed = _hold_proper(chart, seen, target, aimed)
         leapt = _leap(look, chart, seen, settings)
         if leapt is not None:
             seen = leapt
@@ -284,6 +303,19 @@ def followed(look: Look, chart: Chart, seen: Seen, settings: Settings, target: A
     said = f"after {settings.steps} steps the natural gradient is still {here.residual:.2g}: give more steps="
     done = not seen.drawn and here.residual <= settings.rtol
     return _end(seen, here, done, settings.steps, halved, trace, said=None if done else said)
+
+
+def _running(seen: Seen) -> bool:
+    """Whether a gradient that is nothing in the member's own units still leads on, and to a member much narrower.
+
+    The mass of a member that closes in on one outcome leaves all other outcomes, and with it goes the gradient.
+    """
+    here = seen.here
+    ahead = seen.at(here.natural + here.back @ here.descent)
+    spread, narrowed = (
+        np.sqrt(place.weights @ (place.statistic - place.weights @ place.statistic) ** 2) for place in (here, ahead)
+    )
+    return bool((narrowed * _RUNNING < spread).any())
 
 
 def _leap(look: Look, chart: Chart, seen: Seen, settings: Settings) -> Seen | None:
@@ -316,15 +348,23 @@ def _looked(look: Look, chart: Chart, behind: Numbers, natural: Numbers) -> Seen
     return None
 
 
-def _hold_proper(chart: Chart, here: Place, target: Any) -> None:
-    """Raise a ValueError if the target is the density of natural parameters that belong to no member."""
-    natural = here.natural + here.back @ here.descent
-    if here.unexplained < _EXPLAINED and here.residual > _SAME and chart.member(natural) is None:
+def _hold_proper(chart: Chart, seen: Seen, target: Any, before: Numbers | None) -> Numbers:
+    """Raise a ValueError if the target is the density of natural parameters that belong to no member; give them.
+
+    To a narrow member every smooth density looks so: one that is of that form told the place ``before`` the same. Of
+    samples, which begin wide, the first are believed: later ones may lie where the density is not finite.
+    """
+    here = seen.here
+    natural: Numbers = here.natural + here.back @ here.descent
+    known = before is not None and np.abs(natural - before).max() <= _ALIKE * np.abs(natural).max()
+    alike = seen.drawn or known
+    if alike and here.unexplained < _EXPLAINED and here.residual > _SAME and chart.member(natural) is None:
         name, at = chart.family.__name__, np.array2string(natural, precision=6, threshold=8)
         raise ValueError(
             f"the target, {target!r}, is improper: it has the form of a {name} of natural parameters {at}, where there "
             "is none; multiply it by a prior"
         )
+    return natural
 
 
 def _end(
@@ -341,8 +381,11 @@ def _end(
                 f"the natural parameters have a standard error of {place.noise:.2g} in units of the fit's own: "
                 "samples= makes it smaller"
             )
+    running = converged and not seen.drawn and _running(seen)
+    if running:
+        converged, said = False, "the divergence falls to it as the member narrows"
     member = seen.member if chart is None else chart.member(place.natural)
-    return End(member, place, seen.divergence, converged, said, tuple(trace), details)
+    return End(member, place, seen.divergence, converged, said, tuple(trace), details, running=running)
 
 
 def _joined(ends: list[End], end: End) -> None:

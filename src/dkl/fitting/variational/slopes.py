@@ -38,6 +38,8 @@ _SADDLE = -1e-3
 _HALVINGS = 40
 # From where Newton's step may stand for the natural gradient.
 _NEAR = 0.5
+# And how much of a curvature it needs in every direction: where there is little, the natural gradient crawls.
+_CONVEX = 1e-3
 #: The share of places that must count where a neighbour borrows them.
 LEAST_SHARE = 0.5
 #: Steps at most on the same places.
@@ -126,8 +128,10 @@ class Place:
         descent = self.descent
         if 0 < np.linalg.norm(descent) < _NEAR:
             curvature = self.curvature
-            if np.linalg.eigvalsh(curvature)[0] > 0.1:
-                descent = np.linalg.solve(curvature, descent)
+            if np.linalg.eigvalsh(curvature)[0] > _CONVEX:
+                newton = np.linalg.solve(curvature, descent)
+                # No farther than its own width: what is nearly flat here bends there.
+                descent = newton / max(1.0, float(np.linalg.norm(newton)))
         return np.asarray(self.back @ descent)
 
     @property
