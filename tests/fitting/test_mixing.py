@@ -392,7 +392,7 @@ def test_observations_end_where_they_tell_no_more():
     raced = mixed(Normal, 2, Samples(x))
     followed = mixed(Normal, 2, Samples(x), initial=raced.distribution, rtol=1e-12)
     assert raced.converged
-    assert raced.details["tolerance"] == pytest.approx(2e-4 / 1000)
+    assert raced.details["tolerance"] == pytest.approx(5e-3 / 1000)
     assert raced.details["left"] > 0
     assert f"starts left on the way, as others were ahead: {raced.details['left']}; rtol= follows each" in raced.reason
     assert "tolerance" not in followed.details
@@ -400,6 +400,36 @@ def test_observations_end_where_they_tell_no_more():
     assert -1e-12 < gap * 1000 < 0.5 * 0.1**2
     np.testing.assert_array_less(np.diff(raced.trace), 1e-13)
     assert sum(o.basin for o in raced.optima) == pytest.approx(1.0 - raced.details["left"] / 9)
+
+
+def test_a_plateau_is_no_end():
+    """Of a component too many the gains fall below all that is told long before the maximum; the slope says so."""
+    draws = np.random.default_rng(4)
+    x = np.concatenate([draws.normal(-1.0, 1.0, 2500), draws.normal(1.0, 1.2, 2500)])
+    found = mixed(Normal, 3, Samples(x), starts=3)
+    best = mixed(Normal, 3, Samples(x), initial=found.distribution, rtol=1e-12)
+    assert found.converged
+    assert 5000 * (best.details["log_likelihood"] - found.details["log_likelihood"]) < 5e-3
+
+
+@pytest.mark.parametrize("kind", [Normal, LogNormal, DiagonalNormal, MultivariateNormal, Gamma, Poisson])
+def test_the_decrement_is_what_a_step_of_newton_would_gain(kind):
+    """Near the maximum the gain that is left is half the squared slope in units of the information."""
+    draws = np.random.default_rng(5)
+    x = np.concatenate([draws.normal(2.0, 1.0, 5000), draws.normal(6.0, 0.7, 5000)])
+    if kind is Poisson:
+        x = np.concatenate([draws.poisson(2.0, 5000), draws.poisson(14.0, 5000)]).astype(float)
+    elif kind in (LogNormal, Gamma):
+        x = np.exp(0.3 * x)
+    elif kind is not Normal:
+        x = np.column_stack([x, 0.3 * x + draws.normal(size=len(x))])
+    best = mixed(kind, 2, Samples(x), starts=3, rtol=1e-13).distribution
+    weights = best.given["weights"] + np.array([0.004, -0.004])
+    beside = Mixture(best.components, weights)
+    mixing = Mixing(Mixture.of(kind, 2), points(Samples(x)), {})
+    gain = float(np.mean(best.log_prob(x) - beside.log_prob(x)))
+    assert mixing.decrement(beside) == pytest.approx(gain, rel=0.05)
+    assert mixing.decrement(best) < 1e-10
 
 
 def test_components_without_a_share_are_left_out():

@@ -56,8 +56,8 @@ ITERATIONS = 10_000
 #: What may be left to gain of the mean of −log q, relative to it (to 1, of what is smaller), unless it is observed.
 RTOL = 1e-12
 #: Of n observations so much over n may be left, but not less than the second: δ²/2 nats of the log-likelihood are
-#: δ standard errors of a parameter, here 0.02.
-TELLING, LEAST = 2e-4, 1e-9
+#: δ standard errors of the parameters, here 0.1.
+TELLING, LEAST = 5e-3, 1e-9
 # On the way to telling starts apart less is enough.
 _ROUGH = 1e-7
 # What may be left to gain where another optimum is better.
@@ -66,6 +66,7 @@ _ALMOST = 1e-9
 _ASIDE = 0.3
 # Starts that race have so many iterations; the better half of those that have not ended then twice as many more.
 _HEAT = 64
+_EPS = float(np.finfo(float).eps)
 
 
 @fitter(
@@ -84,8 +85,8 @@ def expectation_maximisation(problem: Problem) -> Fit:
         The one mixture to start from, instead.
     rtol : float
         What may be left to gain of the mean of −log q, relative to it, or to 1 if it is smaller. If it is not asked
-        for: 1e-12 of a density; of n observations or draws 2e-4/n nats, which is a fiftieth of a standard error of any
-        parameter, but not below 1e-9. What is left is estimated by the rate at which the gains fall. Starts on
+        for: 1e-12 of a density; of n observations or draws 5e-3/n nats, which is a tenth of a standard error of all
+        parameters together, but not below 1e-9. What is left of the best optimum is told by its slope. Starts on
         observations race then: of those that have not ended after 64 iterations the worse half is left where it is,
         after 128 more half of the rest, and so on. With ``rtol`` each is followed to its end.
     max_iterations : int
@@ -250,11 +251,18 @@ def _raced(
         if progress is not None and len(running) < len(on):
             progress(len(ended) + len(collapsed) + left, len(begun))
     climbs: list[Climb] = []
+    floored = mixing.minimum_scale > 0  # at a floor the slope need not vanish
     for climb in sorted(_merged(ended, mixing.w), key=_height):
         behind = bool(climbs) and _height(climb) > min(map(_height, climbs))
-        enough = _telling(climb, count)
+        enough = _telling(count) / max(1.0, abs(_height(climb)))
         last = min(limit, len(climb.trace) + 4 * _HEAT) if behind else limit
         group = _on(mixing, climb, enough, last, climbs)
+        # On a plateau the gains say less than what is left: the slope tells.
+        while not (behind or group.collapsed or floored or enough < _EPS or len(group.trace) >= limit):
+            if mixing.decrement(group.mixture) <= _telling(count):
+                break
+            enough *= 0.1
+            group = _on(mixing, group, enough, last, climbs)
         if not group.collapsed:
             group = _beside(mixing, group, enough, last, problem.rng())
         (collapsed if group.collapsed else climbs).append(group)
@@ -274,9 +282,9 @@ def _on(mixing: Mixing, climb: Climb, rtol: float, limit: int, known: Sequence[C
     return replace(on, trace=climb.trace[:spent] + on.trace, starts=climb.starts)
 
 
-def _telling(climb: Climb, count: float) -> float:
-    """What may be left to gain, relative to the mean of −log q, for all that so many observations tell."""
-    return max(TELLING / count, LEAST) / max(1.0, abs(_height(climb)))
+def _telling(count: float) -> float:
+    """What may be left to gain of the mean of −log q, in nats, for all that so many observations tell."""
+    return max(TELLING / count, LEAST)
 
 
 def _beside(mixing: Mixing, climb: Climb, rtol: float, limit: int, rng: np.random.Generator) -> Climb:
@@ -379,7 +387,7 @@ def _answered(
             details["log_normaliser"] = found.log_mass
         value = float(divergence.value)
     if _observed(problem, found):
-        details |= {"tolerance": max(TELLING / count, LEAST), "left": left}
+        details |= {"tolerance": _telling(count), "left": left}
     if found.method == "monte_carlo":
         told.append(f"the optimum is that of {len(found.x)} samples drawn from the target")
     if not best.converged:
