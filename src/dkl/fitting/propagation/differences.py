@@ -23,7 +23,6 @@ from dkl.methods.nodes import Numbers
 # Weights of f(s + k·h) ∓ f(s − k·h), less f(s) each, k = 1, …, for f′·h and f″·h².
 _FIRST = np.array([5 / 6, -5 / 21, 5 / 84, -5 / 504, 1 / 1260])
 _SECOND = np.array([5 / 3, -5 / 21, 5 / 126, -5 / 1008, 1 / 3150])
-_FIRST_OF_NINE = np.array([4 / 5, -1 / 5, 4 / 105, -1 / 280, 0.0])
 _SECOND_OF_NINE = np.array([8 / 5, -1 / 5, 8 / 315, -1 / 560, 0.0])
 _K = np.arange(1.0, 6.0)
 # Steps that are tried, by powers of 4 as those are exact.
